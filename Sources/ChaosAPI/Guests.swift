@@ -1,0 +1,268 @@
+/// Where a guest is in its life.
+public enum GuestState: String, Sendable, CaseIterable {
+  /// Accepted, not yet unpaused for the first time.
+  case starting
+  case running
+  case paused
+  /// Ended in order; its domain is about to be removed.
+  case shutdown
+  case crashed
+  /// Being destroyed.
+  case dying
+}
+
+/// Where the domain of a new guest came from.
+public enum ShellKind: String, Sendable, CaseIterable {
+  /// A shell with its image loaded.
+  case hot
+  /// A shell without an image.
+  case blank
+  /// The pool was not used: prepared on the spot.
+  case none
+}
+
+/// How a guest ended.
+public enum GuestEnd: String, Sendable, CaseIterable {
+  case poweroff, reboot, crash, destroyed
+}
+
+/// The image a guest runs. Anonymous ones have only a digest.
+public struct ImageReference: Sendable, Equatable {
+  public var name: String?
+  /// `sha256:` and 64 hexadecimal digits.
+  public var digest: String
+
+  public init(name: String? = nil, digest: String) {
+    self.name = name
+    self.digest = digest
+  }
+}
+
+extension ImageReference: JSONConvertible {
+  public init(json: JSON, at path: String) throws(APIError) {
+    let reader = try ObjectReader(json, at: path)
+    name = try reader.optionalString("name")
+    digest = try reader.string("digest")
+  }
+
+  public var json: JSON {
+    var object = JSONObject()
+    object.append("name", name.map(JSON.string))
+    object.append("digest", .string(digest))
+    return .object(object)
+  }
+}
+
+/// A guest's network interface as it is.
+public struct VifInfo: Sendable, Equatable {
+  public var index: Int
+  public var mac: String
+  public var bridge: String
+  public var tap: String
+  public var ip: String?
+  public var gateway: String?
+  public var ip6: String?
+  public var gateway6: String?
+  public var mtu: Int
+
+  public init(
+    index: Int, mac: String, bridge: String, tap: String, ip: String? = nil,
+    gateway: String? = nil, ip6: String? = nil, gateway6: String? = nil, mtu: Int
+  ) {
+    self.index = index
+    self.mac = mac
+    self.bridge = bridge
+    self.tap = tap
+    self.ip = ip
+    self.gateway = gateway
+    self.ip6 = ip6
+    self.gateway6 = gateway6
+    self.mtu = mtu
+  }
+}
+
+extension VifInfo: JSONConvertible {
+  public init(json: JSON, at path: String) throws(APIError) {
+    let reader = try ObjectReader(json, at: path)
+    index = try reader.integer("index")
+    mac = try reader.string("mac")
+    bridge = try reader.string("bridge")
+    tap = try reader.string("tap")
+    ip = try reader.optionalString("ip")
+    gateway = try reader.optionalString("gateway")
+    ip6 = try reader.optionalString("ip6")
+    gateway6 = try reader.optionalString("gateway6")
+    mtu = try reader.integer("mtu")
+  }
+
+  public var json: JSON {
+    var object = JSONObject()
+    object.append("index", .number(index))
+    object.append("mac", .string(mac))
+    object.append("bridge", .string(bridge))
+    object.append("tap", .string(tap))
+    object.append("ip", ip.map(JSON.string))
+    object.append("gateway", gateway.map(JSON.string))
+    object.append("ip6", ip6.map(JSON.string))
+    object.append("gateway6", gateway6.map(JSON.string))
+    object.append("mtu", .number(mtu))
+    return .object(object)
+  }
+}
+
+/// A guest as it is.
+public struct GuestInfo: Sendable, Equatable {
+  public var name: String
+  public var uuid: String
+  public var domid: Int
+  public var state: GuestState
+  public var memoryMiB: Int
+  public var vcpus: Int
+  public var image: ImageReference
+  public var cmdline: String
+  /// RFC 3339; see `Timestamp`.
+  public var created: String
+  public var cpuSeconds: Double
+  /// The guest has said that it is ready.
+  public var ready: Bool
+  /// The guest has replaced its device page by something else.
+  public var tampered: Bool
+  public var vifs: [VifInfo]
+
+  public init(
+    name: String, uuid: String, domid: Int, state: GuestState, memoryMiB: Int, vcpus: Int,
+    image: ImageReference, cmdline: String, created: String, cpuSeconds: Double, ready: Bool,
+    tampered: Bool, vifs: [VifInfo]
+  ) {
+    self.name = name
+    self.uuid = uuid
+    self.domid = domid
+    self.state = state
+    self.memoryMiB = memoryMiB
+    self.vcpus = vcpus
+    self.image = image
+    self.cmdline = cmdline
+    self.created = created
+    self.cpuSeconds = cpuSeconds
+    self.ready = ready
+    self.tampered = tampered
+    self.vifs = vifs
+  }
+}
+
+extension GuestInfo: JSONConvertible {
+  public init(json: JSON, at path: String) throws(APIError) {
+    let reader = try ObjectReader(json, at: path)
+    name = try reader.string("name")
+    uuid = try reader.string("uuid")
+    domid = try reader.integer("domid")
+    state = try reader.choice("state")
+    memoryMiB = try reader.integer("memoryMiB")
+    vcpus = try reader.integer("vcpus")
+    image = try reader.value("image")
+    cmdline = try reader.string("cmdline")
+    created = try reader.string("created")
+    cpuSeconds = try reader.double("cpuSeconds")
+    ready = try reader.bool("ready")
+    tampered = try reader.bool("tampered")
+    vifs = try reader.array("vifs")
+  }
+
+  public var json: JSON {
+    [
+      "name": .string(name),
+      "uuid": .string(uuid),
+      "domid": .number(domid),
+      "state": .string(state.rawValue),
+      "memoryMiB": .number(memoryMiB),
+      "vcpus": .number(vcpus),
+      "image": image.json,
+      "cmdline": .string(cmdline),
+      "created": .string(created),
+      "cpuSeconds": .double(cpuSeconds),
+      "ready": .bool(ready),
+      "tampered": .bool(tampered),
+      "vifs": .array(vifs.map(\.json)),
+    ]
+  }
+}
+
+/// The answer to one create.
+public struct CreateResult: Sendable, Equatable {
+  public var guest: GuestInfo
+  public var shell: ShellKind
+  /// From the request's arrival to the guest's start, as the daemon measured it.
+  public var microseconds: Int
+
+  public init(guest: GuestInfo, shell: ShellKind, microseconds: Int) {
+    self.guest = guest
+    self.shell = shell
+    self.microseconds = microseconds
+  }
+}
+
+extension CreateResult: JSONConvertible {
+  public init(json: JSON, at path: String) throws(APIError) {
+    let reader = try ObjectReader(json, at: path)
+    guest = try reader.value("guest")
+    shell = try reader.choice("shell")
+    microseconds = try reader.integer("microseconds")
+  }
+
+  public var json: JSON {
+    [
+      "guest": guest.json, "shell": .string(shell.rawValue), "microseconds": .number(microseconds),
+    ]
+  }
+}
+
+/// The answer to `GET /v1/guests`, and to whatever else lists guests.
+public struct GuestList: Sendable, Equatable {
+  public var guests: [GuestInfo]
+
+  public init(guests: [GuestInfo]) {
+    self.guests = guests
+  }
+}
+
+extension GuestList: JSONConvertible {
+  public init(json: JSON, at path: String) throws(APIError) {
+    guests = try ObjectReader(json, at: path).array("guests")
+  }
+
+  public var json: JSON { ["guests": .array(guests.map(\.json))] }
+}
+
+/// The answer to waiting for a guest's end.
+public struct EndResult: Sendable, Equatable {
+  public var ended: GuestEnd
+
+  public init(ended: GuestEnd) {
+    self.ended = ended
+  }
+}
+
+extension EndResult: JSONConvertible {
+  public init(json: JSON, at path: String) throws(APIError) {
+    ended = try ObjectReader(json, at: path).choice("ended")
+  }
+
+  public var json: JSON { ["ended": .string(ended.rawValue)] }
+}
+
+/// How many guests (or shells) an operation on all of them removed.
+public struct DestroyedCount: Sendable, Equatable {
+  public var destroyed: Int
+
+  public init(destroyed: Int) {
+    self.destroyed = destroyed
+  }
+}
+
+extension DestroyedCount: JSONConvertible {
+  public init(json: JSON, at path: String) throws(APIError) {
+    destroyed = try ObjectReader(json, at: path).integer("destroyed")
+  }
+
+  public var json: JSON { ["destroyed": .number(destroyed)] }
+}
