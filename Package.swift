@@ -1,0 +1,52 @@
+// swift-tools-version:6.2
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .treatAllWarnings(as: .error),
+  .enableExperimentalFeature("Lifetimes"),
+]
+
+func room(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .executableTarget(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func tests(of name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .testTarget(
+    name: "\(name)Tests", dependencies: [.target(name: name)] + dependencies, swiftSettings: strict)
+}
+
+let package = Package(
+  name: "chaos",
+  products: [
+    .library(name: "ChaosAPI", targets: ["ChaosAPI"]),
+    .library(name: "DevicePages", targets: ["DevicePages"]),
+  ],
+  dependencies: [
+    .package(
+      url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0", traits: [])
+  ],
+  targets: [
+    // The device page's one definition, shared with images/runtime.
+    .target(name: "CDevicePage"),
+    // Shims over the stock Xen libraries.
+    .target(
+      name: "CXen",
+      linkerSettings: [
+        .linkedLibrary("xenctrl"), .linkedLibrary("xenforeignmemory"),
+        .linkedLibrary("xendevicemodel"), .linkedLibrary("xenevtchn"), .linkedLibrary("xencall"),
+        .linkedLibrary("xentoollog"), .linkedLibrary("xentoolcore"), .linkedLibrary("dl"),
+      ]),
+    room("Xen", ["CXen"]),
+    room("NetworkAddresses"),
+    room("DevicePages", ["CDevicePage", "NetworkAddresses"]),
+    room("DomainBuilder", ["CDevicePage", "DevicePages", "Xen"]),
+    room("ChaosAPI"),
+    program(
+      "chaosd", ["Xen", .product(name: "Hummingbird", package: "hummingbird")]),
+  ]
+)

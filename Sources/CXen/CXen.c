@@ -1,0 +1,170 @@
+#include "cxen.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <xen/sys/privcmd.h>
+#include <xen/sys/evtchn.h>
+
+/* ---- Library handles ------------------------------------------------------------------------------- */
+
+static _Thread_local char last_message[256];
+static _Thread_local char taken_message[256];
+
+static void keep_message(struct xentoollog_logger *logger, xentoollog_level level, int errnoval,
+                         const char *context, const char *format, va_list arguments)
+{
+    (void)logger; (void)context; (void)errnoval;
+    if (level >= XTL_WARN) {
+        int saved = errno;
+        vsnprintf(last_message, sizeof last_message, format, arguments);
+        errno = saved;
+    }
+}
+
+static void no_progress(struct xentoollog_logger *logger, const char *context, const char *doing, int percent,
+                        unsigned long done, unsigned long total)
+{
+    (void)logger; (void)context; (void)doing; (void)percent; (void)done; (void)total;
+}
+
+static void no_destroy(struct xentoollog_logger *logger) { (void)logger; }
+
+static struct xentoollog_logger logger = { keep_message, no_progress, no_destroy };
+
+const char *cxen_take_message(void)
+{
+    memcpy(taken_message, last_message, sizeof taken_message);
+    last_message[0] = 0;
+    return taken_message;
+}
+
+xc_interface *cxen_open(void) { return xc_interface_open(&logger, &logger, 0); }
+xendevicemodel_handle *cxen_devicemodel_open(void) { return xendevicemodel_open(&logger, 0); }
+xenforeignmemory_handle *cxen_foreignmemory_open(void) { return xenforeignmemory_open(&logger, 0); }
+xencall_handle *cxen_call_open(void) { return xencall_open(&logger, 0); }
+xenevtchn_handle *cxen_evtchn_fdopen(int fd) { return xenevtchn_fdopen(&logger, fd, 0); }
+
+/* ---- Domains ---------------------------------------------------------------------------------------- */
+
+int cxen_domain_create(xc_interface *xc, const uint8_t *handle, uint32_t max_vcpus,
+                       uint32_t max_event_channel_port, int32_t max_grant_frames)
+{
+    uint32_t domid = 0;
+    struct xen_domctl_createdomain config;
+    memset(&config, 0, sizeof config);
+    memcpy(config.handle, handle, sizeof config.handle);
+    config.flags = XEN_DOMCTL_CDF_hvm | XEN_DOMCTL_CDF_hap;
+    config.max_vcpus = max_vcpus;
+    config.max_evtchn_port = max_event_channel_port;
+    config.max_grant_frames = max_grant_frames;
+    config.max_maptrack_frames = 0;
+    config.grant_opts = XEN_DOMCTL_GRANT_version(1);
+    config.arch.emulation_flags = XEN_X86_EMU_LAPIC;
+    int result = xc_domain_create(xc, &domid, &config);
+    return result < 0 ? result : (int)domid;
+}
+
+int cxen_mem_type(xencall_handle *call, uint16_t domid, uint64_t gfn)
+{
+    struct xen_hvm_get_mem_type *argument = xencall_alloc_buffer(call, sizeof *argument);
+    if (!argument)
+        return -1;
+    memset(argument, 0, sizeof *argument);
+    argument->domid = domid;
+    argument->pfn = gfn;
+    int result = xencall2(call, __HYPERVISOR_hvm_op, HVMOP_get_mem_type, (unsigned long)argument);
+    if (result >= 0)
+        result = argument->mem_type;
+    int saved = errno;
+    xencall_free_buffer(call, argument);
+    errno = saved;
+    return result;
+}
+
+int cxen_version(xc_interface *xc) { return xc_version(xc, XENVER_version, NULL); }
+
+int cxen_version_extra(xc_interface *xc, char *out, size_t size)
+{
+    xen_extraversion_t extra;
+    int result = xc_version(xc, XENVER_extraversion, &extra);
+    if (result >= 0)
+        snprintf(out, size, "%.*s", (int)sizeof extra, extra);
+    return result;
+}
+
+int cxen_version_capabilities(xc_interface *xc, char *out, size_t size)
+{
+    xen_capabilities_info_t capabilities;
+    int result = xc_version(xc, XENVER_capabilities, &capabilities);
+    if (result >= 0)
+        snprintf(out, size, "%.*s", (int)sizeof capabilities, capabilities);
+    return result;
+}
+
+/* ---- vCPU context ------------------------------------------------------------------------------------ */
+
+static int find_record(const uint8_t *context, size_t length, uint16_t typecode, void *out, size_t size)
+{
+    size_t at = 0;
+    while (length - at >= sizeof(struct hvm_save_descriptor)) {
+        struct hvm_save_descriptor descriptor;
+        memcpy(&descriptor, context + at, sizeof descriptor);
+        at += sizeof descriptor;
+        if (descriptor.length > length - at)
+            break;
+        if (descriptor.typecode == typecode && descriptor.length == size) {
+            memcpy(out, context + at, size);
+            return 0;
+        }
+        at += descriptor.length;
+    }
+    errno = EINVAL;
+    return -1;
+}
+
+static struct hvm_save_descriptor descriptor_of(uint16_t typecode, uint32_t length)
+{
+    return (struct hvm_save_descriptor){ .typecode = typecode, .instance = 0, .length = length };
+}
+
+int cxen_vcpu_context_init(struct cxen_vcpu_context *out, const uint8_t *context, size_t length)
+{
+    memset(out, 0, sizeof *out);
+    out->header_descriptor = descriptor_of(HVM_SAVE_CODE(HEADER), HVM_SAVE_LENGTH(HEADER));
+    out->mtrr_descriptor = descriptor_of(HVM_SAVE_CODE(MTRR), HVM_SAVE_LENGTH(MTRR));
+    out->cpu_descriptor = descriptor_of(HVM_SAVE_CODE(CPU), HVM_SAVE_LENGTH(CPU));
+    out->end_descriptor = descriptor_of(HVM_SAVE_CODE(END), 0);
+    struct hvm_save_header header;
+    struct hvm_hw_mtrr mtrr;
+    if (find_record(context, length, HVM_SAVE_CODE(HEADER), &header, sizeof header) < 0
+        || find_record(context, length, HVM_SAVE_CODE(MTRR), &mtrr, sizeof mtrr) < 0)
+        return -1;
+    out->header = header;
+    out->mtrr = mtrr;
+    return 0;
+}
+
+/* ---- Descriptors restricted to one domain ------------------------------------------------------------ */
+
+int cxen_privcmd_restrict(int fd, uint16_t domid)
+{
+    domid_t restricted = domid;
+    return ioctl(fd, IOCTL_PRIVCMD_RESTRICT, &restricted);
+}
+
+int cxen_evtchn_restrict_fd(int fd, uint16_t domid)
+{
+    struct ioctl_evtchn_restrict_domid restricted = { .domid = domid };
+    return ioctl(fd, IOCTL_EVTCHN_RESTRICT_DOMID, &restricted);
+}
+
+int cxen_privcmd_map(int fd, uint16_t domid, void *address, const xen_pfn_t *frames, int *errors,
+                     unsigned int count)
+{
+    privcmd_mmapbatch_v2_t batch = {
+        .num = count, .dom = domid, .addr = (uint64_t)(uintptr_t)address, .arr = frames, .err = errors };
+    return ioctl(fd, IOCTL_PRIVCMD_MMAPBATCH_V2, &batch);
+}

@@ -1,0 +1,315 @@
+#if canImport(Glibc)
+  import Glibc
+#endif
+import CXen
+
+/// What the hypervisor says of one domain (XEN_DOMCTL_getdomaininfo).
+public struct DomainInfo: Sendable {
+  public let id: DomainID
+  public let handle: DomainHandle
+  public let isDying, isShutdown, isPaused, isBlocked, isRunning: Bool
+  /// Meaningful only when ``isShutdown``.
+  public let shutdownReason: ShutdownReason
+  /// 4 KiB pages the domain has now.
+  public let pages: Int
+  /// Nanoseconds of CPU time used by all vCPUs.
+  public let cpuNanoseconds: UInt64
+}
+
+/// Why a domain shut down (xen/sched.h, SHUTDOWN_*). Guest-controlled.
+public struct ShutdownReason: RawRepresentable, Hashable, Sendable {
+  public let rawValue: UInt8
+  public init(rawValue: UInt8) { self.rawValue = rawValue }
+  public static let poweroff = ShutdownReason(rawValue: 0)
+  public static let reboot = ShutdownReason(rawValue: 1)
+  public static let suspend = ShutdownReason(rawValue: 2)
+  public static let crash = ShutdownReason(rawValue: 3)
+}
+
+/// What the physical host has (XEN_SYSCTL_physinfo, XENVER_*).
+public struct HostMemory: Sendable {
+  public let totalPages, freePages: Int
+  public let cpus: Int
+}
+
+/// The hypervisor's control interface. The library handle serialises what needs it, so one instance is
+/// shared by all threads.
+public final class Hypervisor: Sendable {
+  private let control: ControlHandle
+  private let deviceModel: DeviceModelHandle
+  private let foreign: ForeignMemoryHandle
+  private let call: CallHandle
+  public let counter = HypercallCounter()
+
+  /// Opens /dev/xen/privcmd through the stock libraries.
+  ///
+  /// - Throws: ``XenError`` when this is not a Xen dom0 or the caller is not root.
+  public init() throws(XenError) {
+    control = try ControlHandle()
+    deviceModel = try DeviceModelHandle()
+    foreign = try ForeignMemoryHandle()
+    call = try CallHandle()
+  }
+
+  @inline(__always)
+  private func check(
+    _ kind: Hypercall, _ name: StaticString, _ domain: DomainID?, _ body: () -> Int32
+  ) throws(XenError) -> Int32 {
+    counter.add(kind)
+    let result = body()
+    if result < 0 { throw XenError.last("\(name)", domain) }
+    return result
+  }
+
+  // MARK: Life cycle
+
+  /// Creates an empty PVH domain: hardware-assisted paging, an emulated local APIC and nothing else.
+  ///
+  /// - Parameters:
+  ///   - handle: what the hypervisor will report for the domain; recorded before the call.
+  ///   - maxVCPUs: 1...128.
+  public func createDomain(handle: DomainHandle, maxVCPUs: Int) throws(XenError) -> DomainID {
+    let octets = handle.octets
+    let id = try check(.domainCreate, "create domain", nil) {
+      cxen_domain_create(
+        control.raw, octets, UInt32(maxVCPUs), Limits.maxEventChannelPort, Limits.maxGrantFrames)
+    }
+    return DomainID(rawValue: UInt16(id))
+  }
+
+  /// Ceilings given to every guest: 2-level event channels' first 1,024 ports, and 32 grant frames.
+  enum Limits {
+    static let maxEventChannelPort: UInt32 = 1023
+    static let maxGrantFrames: Int32 = 32
+  }
+
+  /// Asks for the domain's destruction. It is gone only when nobody maps its memory: see ``info(of:)``.
+  public func destroy(_ domain: DomainID) throws(XenError) {
+    _ = try check(.domainDestroy, "destroy domain", domain) {
+      xc_domain_destroy(control.raw, UInt32(domain.rawValue))
+    }
+  }
+
+  public func pause(_ domain: DomainID) throws(XenError) {
+    _ = try check(.domainPause, "pause domain", domain) {
+      xc_domain_pause(control.raw, UInt32(domain.rawValue))
+    }
+  }
+
+  public func unpause(_ domain: DomainID) throws(XenError) {
+    _ = try check(.domainUnpause, "unpause domain", domain) {
+      xc_domain_unpause(control.raw, UInt32(domain.rawValue))
+    }
+  }
+
+  public func setHandle(_ domain: DomainID, _ handle: DomainHandle) throws(XenError) {
+    var octets = handle.octets
+    _ = try check(.setHandle, "set domain handle", domain) {
+      octets.withUnsafeMutableBytes { buffer in
+        xc_domain_sethandle(
+          control.raw, UInt32(domain.rawValue), buffer.baseAddress!.assumingMemoryBound(to: UInt8.self))
+      }
+    }
+  }
+
+  // MARK: Reading
+
+  /// Nil when there is no such domain.
+  public func info(of domain: DomainID) throws(XenError) -> DomainInfo? {
+    let found = try domains(from: domain, limit: 1)
+    guard let first = found.first, first.id == domain else { return nil }
+    return first
+  }
+
+  /// All domains, dom0 included, 1,024 a call.
+  public func domains() throws(XenError) -> [DomainInfo] {
+    var result: [DomainInfo] = []
+    var next = DomainID.dom0
+    while true {
+      let part = try domains(from: next, limit: 1024)
+      result += part
+      guard part.count == 1024, let last = part.last else { return result }
+      next = DomainID(rawValue: last.id.rawValue + 1)
+    }
+  }
+
+  private func domains(from first: DomainID, limit: Int) throws(XenError) -> [DomainInfo] {
+    counter.add(.domainInfo)
+    var failure: XenError?
+    let found = withUnsafeTemporaryAllocation(of: xc_domaininfo_t.self, capacity: limit) { buffer in
+      let count = xc_domain_getinfolist(
+        control.raw, UInt32(first.rawValue), UInt32(limit), buffer.baseAddress!)
+      if count < 0 { failure = XenError.last("list domains") }
+      return (0..<max(0, Int(count))).map { DomainInfo(buffer[$0]) }
+    }
+    if let failure { throw failure }
+    return found
+  }
+
+  public func hostMemory() throws(XenError) -> HostMemory {
+    var info = xc_physinfo_t()
+    _ = try check(.hostInfo, "read host information", nil) { xc_physinfo(control.raw, &info) }
+    return HostMemory(
+      totalPages: Int(info.total_pages), freePages: Int(info.free_pages), cpus: Int(info.nr_cpus))
+  }
+
+  /// The hypervisor's version as `MAJOR.MINOR.EXTRA`.
+  public func version() throws(XenError) -> String {
+    let packed = try check(.hostInfo, "read Xen version", nil) { cxen_version(control.raw) }
+    let extra = try text("read Xen version") { cxen_version_extra(control.raw, $0, $1) }
+    return "\(packed >> 16).\(packed & 0xffff)\(extra)"
+  }
+
+  /// What kinds of guest the hypervisor runs, as `xl info` shows it (`xen_caps`).
+  public func capabilities() throws(XenError) -> String {
+    try text("read Xen capabilities") { cxen_version_capabilities(control.raw, $0, $1) }
+  }
+
+  private func text(
+    _ name: StaticString, _ body: (UnsafeMutablePointer<CChar>, Int) -> Int32
+  ) throws(XenError) -> String {
+    var buffer = [CChar](repeating: 0, count: 1025)
+    let capacity = buffer.count
+    _ = try check(.hostInfo, name, nil) {
+      buffer.withUnsafeMutableBufferPointer { body($0.baseAddress!, capacity) }
+    }
+    return buffer.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
+  }
+
+  // MARK: Memory
+
+  /// - Parameter kibibytes: the most the domain may own.
+  public func setMaxMemory(_ domain: DomainID, kibibytes: UInt64) throws(XenError) {
+    _ = try check(.setMaxMemory, "set maximum memory", domain) {
+      xc_domain_setmaxmem(control.raw, UInt32(domain.rawValue), kibibytes)
+    }
+  }
+
+  /// Memory the hypervisor keeps for the domain's page tables. It may be shrunk later.
+  public func setPagingPool(_ domain: DomainID, bytes: UInt64) throws(XenError) {
+    _ = try check(.setPagingPool, "set paging pool", domain) {
+      xc_set_paging_mempool_size(control.raw, UInt32(domain.rawValue), bytes)
+    }
+  }
+
+  /// Gives the domain memory at `extents`, each 2^`order` frames long and as much aligned.
+  public func populate(_ domain: DomainID, extents: [GuestFrame], order: Int) throws(XenError) {
+    var frames = extents.map { xen_pfn_t($0.rawValue) }
+    _ = try check(.populatePhysmap, "populate memory", domain) {
+      xc_domain_populate_physmap_exact(
+        control.raw, UInt32(domain.rawValue), UInt(frames.count), UInt32(order), 0, &frames)
+    }
+  }
+
+  /// Which of the hypervisor's own pages ``place(_:space:at:)`` shows to a guest (xen/memory.h).
+  public enum SharedSpace: Sendable {
+    case sharedInfo
+    /// The index-th frame of the grant table.
+    case grantTable(index: UInt)
+  }
+
+  /// Places shared_info or a grant-table frame in the guest's physical memory, on the guest's behalf.
+  public func place(_ domain: DomainID, _ space: SharedSpace, at frame: GuestFrame) throws(XenError) {
+    let (kind, index): (UInt32, UInt) =
+      switch space {
+      case .sharedInfo: (UInt32(XENMAPSPACE_shared_info), 0)
+      case .grantTable(let index): (UInt32(XENMAPSPACE_grant_table), index)
+      }
+    _ = try check(.addToPhysmap, "add to physical map", domain) {
+      xc_domain_add_to_physmap(
+        control.raw, UInt32(domain.rawValue), kind, index, xen_pfn_t(frame.rawValue))
+    }
+  }
+
+  /// Makes a frame read-only to the guest: its writes are discarded. Protection against accidents only, a
+  /// hostile guest can remap the frame; ``isReadOnly(_:frame:)`` shows whether it did.
+  public func setReadOnly(_ domain: DomainID, frame: GuestFrame) throws(XenError) {
+    _ = try check(.setMemoryType, "make page read-only", domain) {
+      xendevicemodel_set_mem_type(
+        deviceModel.raw, domain.rawValue, HVMMEM_ram_ro, frame.rawValue, 1)
+    }
+  }
+
+  public func isReadOnly(_ domain: DomainID, frame: GuestFrame) throws(XenError) -> Bool {
+    let type = try check(.getMemoryType, "read memory type", domain) {
+      cxen_mem_type(call.raw, domain.rawValue, frame.rawValue)
+    }
+    return type == cxen_mem_type_ram_ro
+  }
+
+  /// Maps frames of a guest into this process, in order, readable and writable.
+  public func map(_ domain: DomainID, frames: [GuestFrame]) throws(XenError) -> ForeignMapping {
+    counter.add(.foreignMap)
+    return try ForeignMapping(handle: foreign, domain: domain, frames: frames)
+  }
+
+  // MARK: vCPUs, ports, parameters
+
+  public func setMaxVCPUs(_ domain: DomainID, _ count: Int) throws(XenError) {
+    _ = try check(.setMaxVCPUs, "set number of vCPUs", domain) {
+      xc_domain_max_vcpus(control.raw, UInt32(domain.rawValue), UInt32(count))
+    }
+  }
+
+  /// Allocates the guest's lowest free port, for dom0 to bind.
+  public func allocatePort(_ domain: DomainID) throws(XenError) -> EventChannel.Port {
+    let port = try check(.eventChannelAllocate, "allocate event channel", domain) {
+      Int32(xc_evtchn_alloc_unbound(control.raw, UInt32(domain.rawValue), 0))
+    }
+    return EventChannel.Port(rawValue: UInt32(port))
+  }
+
+  /// The HVM parameters chaos sets (xen/hvm/params.h).
+  public enum Parameter: Sendable {
+    case consoleFrame, consolePort
+
+    var index: UInt32 {
+      switch self {
+      case .consoleFrame: UInt32(HVM_PARAM_CONSOLE_PFN)
+      case .consolePort: UInt32(HVM_PARAM_CONSOLE_EVTCHN)
+      }
+    }
+  }
+
+  public func set(_ parameter: Parameter, of domain: DomainID, to value: UInt64) throws(XenError) {
+    _ = try check(.setParameter, "set HVM parameter", domain) {
+      xc_hvm_param_set(control.raw, UInt32(domain.rawValue), parameter.index, value)
+    }
+  }
+
+  /// Reads the domain's whole HVM context (xen/arch-x86/hvm/save.h).
+  public func context(of domain: DomainID) throws(XenError) -> [UInt8] {
+    let size = try check(.getContext, "read vCPU context size", domain) {
+      xc_domain_hvm_getcontext(control.raw, UInt32(domain.rawValue), nil, 0)
+    }
+    var bytes = [UInt8](repeating: 0, count: Int(size))
+    let length = try check(.getContext, "read vCPU context", domain) {
+      xc_domain_hvm_getcontext(control.raw, UInt32(domain.rawValue), &bytes, UInt32(size))
+    }
+    bytes.removeLast(max(0, bytes.count - Int(length)))
+    return bytes
+  }
+
+  /// Loads an HVM context; `bytes` are whole records, ended by an END record.
+  public func setContext(of domain: DomainID, _ bytes: [UInt8]) throws(XenError) {
+    var copy = bytes
+    _ = try check(.setContext, "set vCPU context", domain) {
+      xc_domain_hvm_setcontext(control.raw, UInt32(domain.rawValue), &copy, UInt32(copy.count))
+    }
+  }
+}
+
+extension DomainInfo {
+  fileprivate init(_ raw: xc_domaininfo_t) {
+    id = DomainID(rawValue: raw.domain)
+    handle = withUnsafeBytes(of: raw.handle) { DomainHandle($0)! }
+    isDying = raw.flags & cxen_domain_dying != 0
+    isShutdown = raw.flags & cxen_domain_shutdown != 0
+    isPaused = raw.flags & cxen_domain_paused != 0
+    isBlocked = raw.flags & cxen_domain_blocked != 0
+    isRunning = raw.flags & cxen_domain_running != 0
+    shutdownReason = ShutdownReason(rawValue: UInt8(truncatingIfNeeded: raw.flags >> 16))
+    pages = Int(raw.tot_pages)
+    cpuNanoseconds = raw.cpu_time
+  }
+}
