@@ -1,0 +1,212 @@
+import CDevicePage
+
+extension KernelImage {
+  /// Parses an ELF64 or ELF32 x86 executable. Total: any bytes give an image or an error.
+  ///
+  /// Source: ELF-64 Object File Format 1.5; xen/elfnote.h for the note. Notes are looked for in PT_NOTE
+  /// segments and, when none has the entry, in SHT_NOTE sections, as Xen's libelf does.
+  public init(parsing file: borrowing RawSpan) throws(KernelImageError) {
+    let header = try ELFHeader(file)
+    let programs = try header.programHeaders(file)
+    var loads: [Segment] = []
+    var notes = Notes()
+    for program in programs {
+      switch program.type {
+      case ELFConstant.load:
+        if program.memorySize > 0 { loads.append(try program.segment(fileLength: file.byteCount)) }
+      case ELFConstant.note:
+        notes.scan(file, from: program.fileOffset, count: program.fileSize, alignment: program.alignment)
+      default: break
+      }
+    }
+    if notes.entry == nil { header.scanNoteSections(file, into: &notes) }
+    guard !loads.isEmpty else { throw .malformed("no loadable segment") }
+    guard let entry = notes.entry else { throw .noPVHEntry }
+    guard let entry32 = UInt32(exactly: entry), loads.contains(where: { $0.range.contains(entry) }) else {
+      throw .malformed("PVH entry 0x\(String(entry, radix: 16)) lies in no segment")
+    }
+    self.init(segments: loads, entry: entry32, runtime: notes.runtime)
+  }
+}
+
+private enum ELFConstant {
+  static let load: UInt32 = 1  // PT_LOAD
+  static let note: UInt32 = 4  // PT_NOTE
+  static let noteSection: UInt32 = 7  // SHT_NOTE
+  static let x86: UInt16 = 3  // EM_386
+  static let x8664: UInt16 = 62  // EM_X86_64
+  static let phys32Entry: UInt32 = 18  // XEN_ELFNOTE_PHYS32_ENTRY
+  /// Where an extended count of program headers stands in section 0 (PN_XNUM): no kernel has so many.
+  static let extendedCount: UInt16 = 0xffff
+}
+
+// MARK: - Reading
+
+extension RawSpan {
+  /// A little-endian integer at a byte offset; nil when it does not lie in the span.
+  fileprivate func integer<Value: FixedWidthInteger & BitwiseCopyable>(_ offset: UInt64, as type: Value.Type) -> Value? {
+    guard let start = Int(exactly: offset), start >= 0, start <= byteCount - MemoryLayout<Value>.size
+    else { return nil }
+    return Value(littleEndian: unsafeLoadUnaligned(fromByteOffset: start, as: type))
+  }
+}
+
+/// The file header and where its tables are.
+private struct ELFHeader {
+  let is64: Bool
+  private let programOffset, sectionOffset: UInt64
+  private let programEntrySize, programCount, sectionEntrySize, sectionCount: UInt64
+
+  init(_ file: borrowing RawSpan) throws(KernelImageError) {
+    guard file.integer(0, as: UInt32.self) == 0x464c_457f, file.byteCount >= 52 else { throw .notELF }
+    let is64: Bool
+    switch file.integer(4, as: UInt8.self) {
+    case 1: is64 = false
+    case 2: is64 = true
+    case let other: throw .unsupported("class \(other ?? 0)")
+    }
+    self.is64 = is64
+    guard file.integer(5, as: UInt8.self) == 1 else { throw .unsupported("not little-endian") }
+    let machine = file.integer(18, as: UInt16.self) ?? 0
+    guard machine == ELFConstant.x86 || machine == ELFConstant.x8664 else {
+      throw .unsupported("machine \(machine), not x86")
+    }
+    guard file.byteCount >= (is64 ? 64 : 52) else { throw .malformed("truncated header") }
+    func half(_ at64: UInt64, _ at32: UInt64) -> UInt64 {
+      UInt64(file.integer(is64 ? at64 : at32, as: UInt16.self) ?? 0)
+    }
+    func word(_ at64: UInt64, _ at32: UInt64) -> UInt64 {
+      is64
+        ? file.integer(at64, as: UInt64.self) ?? 0 : UInt64(file.integer(at32, as: UInt32.self) ?? 0)
+    }
+    programOffset = word(32, 28)
+    sectionOffset = word(40, 32)
+    programEntrySize = half(54, 42)
+    programCount = half(56, 44)
+    sectionEntrySize = half(58, 46)
+    sectionCount = half(60, 48)
+    guard programCount != UInt64(ELFConstant.extendedCount) else {
+      throw .unsupported("more than 65,534 program headers")
+    }
+  }
+
+  /// Reads all program headers; one that lies outside the file is an error.
+  func programHeaders(_ file: borrowing RawSpan) throws(KernelImageError) -> [ProgramHeader] {
+    guard programCount > 0 else { throw .malformed("no program headers") }
+    guard programEntrySize >= (is64 ? 56 : 32) else {
+      throw .malformed("program header size \(programEntrySize)")
+    }
+    var headers: [ProgramHeader] = []
+    for number in 0..<programCount {
+      let (offset, overflow) = programOffset.addingReportingOverflow(number * programEntrySize)
+      guard !overflow, let header = ProgramHeader(file, at: offset, is64: is64) else {
+        throw .malformed("program header \(number) lies outside the file")
+      }
+      headers.append(header)
+    }
+    return headers
+  }
+
+  /// Looks for notes in SHT_NOTE sections. A malformed section table just has none.
+  func scanNoteSections(_ file: borrowing RawSpan, into notes: inout Notes) {
+    guard sectionEntrySize >= (is64 ? 64 : 40) else { return }
+    for number in 0..<sectionCount {
+      let (start, overflow) = sectionOffset.addingReportingOverflow(number * sectionEntrySize)
+      guard !overflow, start < UInt64(file.byteCount),
+        file.integer(start + 4, as: UInt32.self) == ELFConstant.noteSection
+      else { continue }
+      func word(_ at64: UInt64, _ at32: UInt64) -> UInt64? {
+        is64
+          ? file.integer(start + at64, as: UInt64.self)
+          : file.integer(start + at32, as: UInt32.self).map { UInt64($0) }
+      }
+      guard let offset = word(24, 16), let size = word(32, 20) else { continue }
+      notes.scan(file, from: offset, count: size, alignment: 4)
+    }
+  }
+}
+
+private struct ProgramHeader {
+  let type: UInt32
+  let fileOffset, address, fileSize, memorySize, alignment: UInt64
+
+  /// Nil when the entry does not lie in the file.
+  init?(_ file: borrowing RawSpan, at start: UInt64, is64: Bool) {
+    guard start < UInt64(file.byteCount), let type = file.integer(start, as: UInt32.self) else { return nil }
+    func word(_ at64: UInt64, _ at32: UInt64) -> UInt64? {
+      is64
+        ? file.integer(start + at64, as: UInt64.self)
+        : file.integer(start + at32, as: UInt32.self).map { UInt64($0) }
+    }
+    guard let offset = word(8, 4), let address = word(24, 12), let inFile = word(32, 16),
+      let inMemory = word(40, 20), let alignment = word(48, 28)
+    else { return nil }
+    self.type = type
+    fileOffset = offset
+    self.address = address
+    fileSize = inFile
+    memorySize = inMemory
+    self.alignment = alignment
+  }
+
+  func segment(fileLength: Int) throws(KernelImageError) -> KernelImage.Segment {
+    guard fileSize <= memorySize else {
+      throw .malformed("a segment has more bytes in the file than in memory")
+    }
+    let (fileEnd, fileOverflow) = fileOffset.addingReportingOverflow(fileSize)
+    guard !fileOverflow, fileEnd <= UInt64(fileLength) else {
+      throw .malformed("a segment lies outside the file")
+    }
+    let (memoryEnd, memoryOverflow) = address.addingReportingOverflow(memorySize)
+    guard !memoryOverflow, memoryEnd <= 1 << 32 else {
+      throw .unsupported("a segment is loaded above 4 GiB")
+    }
+    return KernelImage.Segment(
+      address: address, fileOffset: Int(fileOffset), fileSize: Int(fileSize), memorySize: memorySize)
+  }
+}
+
+/// The notes that matter, collected from a file.
+private struct Notes {
+  var entry: UInt64?
+  var runtime: KernelImage.Runtime?
+
+  /// Walks the notes in a file range; stops at the first that does not fit.
+  mutating func scan(_ file: borrowing RawSpan, from offset: UInt64, count: UInt64, alignment: UInt64) {
+    let (end, overflow) = offset.addingReportingOverflow(count)
+    guard !overflow, end <= UInt64(file.byteCount) else { return }
+    // Notes are aligned to 4 bytes except where the segment says 8 (ELF gABI).
+    let mask: UInt64 = alignment == 8 ? 7 : 3
+    var at = offset
+    while at <= end, end - at >= 12 {
+      guard let nameSize = file.integer(at, as: UInt32.self),
+        let bodySize = file.integer(at + 4, as: UInt32.self),
+        let type = file.integer(at + 8, as: UInt32.self)
+      else { return }
+      let name = at + 12
+      let body = (name + UInt64(nameSize) + mask) & ~mask
+      guard body <= end, UInt64(bodySize) <= end - body else { return }
+      take(file, name: name, nameSize: nameSize, type: type, body: body, bodySize: bodySize)
+      at = (body + UInt64(bodySize) + mask) & ~mask
+    }
+  }
+
+  private mutating func take(
+    _ file: borrowing RawSpan, name: UInt64, nameSize: UInt32, type: UInt32, body: UInt64, bodySize: UInt32
+  ) {
+    if nameSize == 4, file.integer(name, as: UInt32.self) == 0x006e_6558 {  // "Xen\0"
+      guard type == ELFConstant.phys32Entry else { return }
+      if bodySize == 8 { entry = file.integer(body, as: UInt64.self) }
+      if bodySize == 4 { entry = file.integer(body, as: UInt32.self).map { UInt64($0) } }
+    }
+    let isOurs =
+      nameSize == 6 && file.integer(name, as: UInt32.self) == 0x6f61_6863  // "chao"
+      && file.integer(name + 4, as: UInt16.self) == 0x0073  // "s\0"
+    if isOurs, type == UInt32(CHAOS_NOTE_RUNTIME), bodySize == UInt32(CHAOS_NOTE_LENGTH) {
+      guard let version = file.integer(body + UInt64(CHAOS_NOTE_ABI_VERSION), as: UInt32.self),
+        let features = file.integer(body + UInt64(CHAOS_NOTE_VIF_FEATURES), as: UInt64.self)
+      else { return }
+      runtime = KernelImage.Runtime(abiVersion: version, vifFeatures: features)
+    }
+  }
+}

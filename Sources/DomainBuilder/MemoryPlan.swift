@@ -1,0 +1,76 @@
+import DevicePages
+import Xen
+
+/// How a guest's memory is laid out: RAM from 0, split around the special region when there is more than
+/// 3.5 GiB of it, and above the region's frames.
+public struct MemoryPlan: Equatable, Sendable {
+  /// RAM in guest-physical bytes; one range, or two for large guests.
+  public let ram: [Range<UInt64>]
+
+  /// - Parameters:
+  ///   - pages: all 4 KiB pages the guest may own.
+  ///   - windowFrames: frames of each vif's window.
+  /// - Returns: nil when nothing is left for RAM.
+  public init?(pages: Int, vifs: Int, windowFrames: Int) {
+    let special = Slots.specialFrameCount + vifs * windowFrames
+    guard pages > special else { return nil }
+    let bytes = UInt64(pages - special) << 12
+    let hole = Slots.specialRegion
+    if bytes <= hole.lowerBound {
+      ram = [0..<bytes]
+    } else {
+      // Everything from the region to 4 GiB stays free of RAM: the local APIC is there too.
+      let above: UInt64 = 1 << 32
+      ram = [0..<hole.lowerBound, above..<above + bytes - hole.lowerBound]
+    }
+  }
+
+  /// Extents of one order: a hypercall's worth.
+  public struct Batch: Equatable, Sendable {
+    /// Each extent is 2^order frames long.
+    public let order: Int
+    public let extents: [GuestFrame]
+  }
+
+  /// What to populate: as much as possible in 2 MiB pages, the rest in ever smaller extents, so that an odd
+  /// size costs a handful of hypercalls.
+  public var batches: [Batch] {
+    var byOrder: [Int: [GuestFrame]] = [:]
+    for range in ram {
+      var frame = range.lowerBound >> 12
+      let end = range.upperBound >> 12
+      for order in [9, 6, 3, 0] {
+        let size = UInt64(1) << UInt64(order)
+        while end - frame >= size {
+          byOrder[order, default: []].append(GuestFrame(rawValue: frame))
+          frame += size
+        }
+      }
+    }
+    return byOrder.sorted { $0.key > $1.key }.flatMap { order, extents in
+      stride(from: 0, to: extents.count, by: 512).map {
+        Batch(order: order, extents: Array(extents[$0..<min($0 + 512, extents.count)]))
+      }
+    }
+  }
+
+  /// Whether a range of guest-physical bytes is RAM altogether.
+  public func contains(_ range: Range<UInt64>) -> Bool {
+    ram.contains { $0.lowerBound <= range.lowerBound && range.upperBound <= $0.upperBound }
+  }
+
+  /// Where a ramdisk of `size` bytes goes: as high as possible in the RAM below the special region, on a page
+  /// boundary and clear of the kernel, as Linux expects it. Nil when it does not fit.
+  public func ramdiskAddress(size: UInt64, kernelEnd: UInt64) -> UInt64? {
+    guard let low = ram.first, size <= low.upperBound else { return nil }
+    let address = (low.upperBound - size) & ~0xfff
+    return address >= kernelEnd ? address : nil
+  }
+
+  /// The memory map given to the guest.
+  var map: [StartInfo.MapEntry] {
+    let reserved = StartInfo.MapEntry(range: Slots.specialRegion, kind: .reserved)
+    let entries = ram.map { StartInfo.MapEntry(range: $0, kind: .ram) }
+    return (entries + [reserved]).sorted { $0.range.lowerBound < $1.range.lowerBound }
+  }
+}

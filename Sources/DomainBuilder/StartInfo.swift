@@ -1,0 +1,70 @@
+import DevicePages
+
+/// The PVH start info page: hvm_start_info version 1 with its module list, memory map and command line, all in
+/// one frame (xen/arch-x86/hvm/start_info.h).
+public struct StartInfo: Equatable, Sendable {
+  public struct MapEntry: Equatable, Sendable {
+    public enum Kind: UInt32, Sendable {
+      case ram = 1  // XEN_HVM_MEMMAP_TYPE_RAM
+      case reserved = 2  // XEN_HVM_MEMMAP_TYPE_RESERVED
+    }
+
+    public let range: Range<UInt64>
+    public let kind: Kind
+  }
+
+  public var commandLine: String
+  /// The ramdisk in guest-physical bytes.
+  public var ramdisk: Range<UInt64>?
+  public var map: [MapEntry]
+
+  public init(plan: MemoryPlan, commandLine: String, ramdisk: Range<UInt64>?) {
+    self.commandLine = commandLine
+    self.ramdisk = ramdisk
+    map = plan.map
+  }
+
+  private enum Offset {
+    static let modules = 64
+    static let map = 128
+    /// The command line has the page's second half to itself: hot shells rewrite it alone.
+    static let commandLine = 2048
+  }
+
+  /// The page's 4,096 bytes for the frame at ``Slots/startInfoFrame``.
+  public func encoded() -> [UInt8] {
+    let base = Slots.startInfoFrame << 12
+    var page = [UInt8](repeating: 0, count: 4096)
+    func put(_ value: some FixedWidthInteger, _ offset: Int) {
+      withUnsafeBytes(of: value.littleEndian) { raw in
+        for (index, byte) in raw.enumerated() { page[offset + index] = byte }
+      }
+    }
+    put(UInt32(0x336e_c578), 0)  // XEN_HVM_START_MAGIC_VALUE
+    put(UInt32(1), 4)  // version
+    put(UInt32(ramdisk == nil ? 0 : 1), 12)  // nr_modules
+    put(ramdisk == nil ? UInt64(0) : base + UInt64(Offset.modules), 16)
+    put(base + UInt64(Offset.commandLine), 24)
+    put(UInt64(0), 32)  // rsdp_paddr: no ACPI
+    put(base + UInt64(Offset.map), 40)
+    put(UInt32(map.count), 48)
+    if let ramdisk {
+      put(ramdisk.lowerBound, Offset.modules)
+      put(UInt64(ramdisk.count), Offset.modules + 8)
+    }
+    for (number, entry) in map.enumerated() {
+      put(entry.range.lowerBound, Offset.map + 24 * number)
+      put(UInt64(entry.range.count), Offset.map + 24 * number + 8)
+      put(entry.kind.rawValue, Offset.map + 24 * number + 16)
+    }
+    let field = Self.commandLineField(commandLine)
+    page.replaceSubrange(field.offset..<field.offset + field.bytes.count, with: field.bytes)
+    return page
+  }
+
+  /// The NUL-terminated command line and its place in the page.
+  public static func commandLineField(_ commandLine: String) -> (offset: Int, bytes: [UInt8]) {
+    precondition(commandLine.utf8.count <= Slots.commandLineBytes)
+    return (Offset.commandLine, Array(commandLine.utf8) + [0])
+  }
+}
