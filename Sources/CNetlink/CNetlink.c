@@ -1,0 +1,43 @@
+// unshare(2)
+#define _GNU_SOURCE
+
+#include "cnetlink.h"
+
+#include <errno.h>
+#include <net/if.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+static int result(int answer) { return answer < 0 ? -errno : 0; }
+
+int cnetlink_tun_attach(int descriptor, const char *name, int flags) {
+  struct ifreq request = {.ifr_flags = (short)flags};
+  strncpy(request.ifr_name, name, IFNAMSIZ - 1);
+  return result(ioctl(descriptor, TUNSETIFF, &request));
+}
+
+int cnetlink_tun_flags(int descriptor, int *flags) {
+  struct ifreq request = {0};
+  int answer = result(ioctl(descriptor, TUNGETIFF, &request));
+  *flags = (unsigned short)request.ifr_flags;
+  return answer;
+}
+
+int cnetlink_tun_set_persistent(int descriptor, int persistent) {
+  return result(ioctl(descriptor, TUNSETPERSIST, (unsigned long)persistent));
+}
+
+int cnetlink_tun_set_header_size(int descriptor, int size) {
+  return result(ioctl(descriptor, TUNSETVNETHDRSZ, &size));
+}
+
+int cnetlink_tun_set_little_endian(int descriptor, int little_endian) {
+  return result(ioctl(descriptor, TUNSETVNETLE, &little_endian));
+}
+
+int cnetlink_tun_set_offloads(int descriptor, unsigned int offloads) {
+  return result(ioctl(descriptor, TUNSETOFFLOAD, (unsigned long)offloads));
+}
+
+int cnetlink_enter_new_namespace(void) { return result(unshare(CLONE_NEWNET)); }

@@ -1,0 +1,44 @@
+#ifndef CNETLINK_H
+#define CNETLINK_H
+
+// The kernel's own headers, for the constants and layouts of rtnetlink and of the tun driver. What Swift
+// does not import (function-like macros, variadic calls, struct ifreq's unions) is re-exported here. No logic.
+
+#include <linux/if_addr.h>
+#include <linux/if_link.h>
+#include <linux/if_tun.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+/// A socket address for the kernel's end (nl_pid 0), or for our end with a number of the kernel's choice.
+static inline struct sockaddr_nl cnetlink_kernel(void) {
+  return (struct sockaddr_nl){.nl_family = AF_NETLINK};
+}
+
+// Each returns 0, or a negated errno.
+
+/// Attaches a descriptor of /dev/net/tun to the interface called `name` (at most IFNAMSIZ - 1 bytes),
+/// which is made where there is none.
+int cnetlink_tun_attach(int descriptor, const char *name, int flags);
+
+/// The flags (IFF_TAP, IFF_PERSIST, ...) of the interface that a descriptor is attached to.
+int cnetlink_tun_flags(int descriptor, int *flags);
+
+/// Whether the interface outlives its last descriptor (TUNSETPERSIST).
+int cnetlink_tun_set_persistent(int descriptor, int persistent);
+
+/// The size in bytes of the virtio-net header before each frame (TUNSETVNETHDRSZ).
+int cnetlink_tun_set_header_size(int descriptor, int size);
+
+/// Whether that header is little-endian whatever the machine (TUNSETVNETLE).
+int cnetlink_tun_set_little_endian(int descriptor, int little_endian);
+
+/// What the reader of the descriptor accepts (TUNSETOFFLOAD; TUN_F_*).
+int cnetlink_tun_set_offloads(int descriptor, unsigned int offloads);
+
+/// Moves the calling thread, and no other, into a new network namespace (unshare(2); needs CAP_SYS_ADMIN).
+int cnetlink_enter_new_namespace(void);
+
+#endif

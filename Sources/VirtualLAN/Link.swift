@@ -1,0 +1,50 @@
+import Glibc
+import NetworkAddresses
+
+/// A network interface as the kernel describes it.
+public struct Link: Hashable, Sendable {
+  public let index: InterfaceIndex
+  public let name: InterfaceName
+  /// In bytes, the Ethernet header not counted. Zero where the kernel did not say.
+  public let mtu: UInt32
+  public let flags: LinkFlags
+  /// The driver behind a virtual interface; nil for hardware and the loopback.
+  public let kind: LinkKind?
+  /// The bridge (or bond, or VRF) that the interface is a port of.
+  public let master: InterfaceIndex?
+  /// Nil for interfaces without an Ethernet address.
+  public let address: MACAddress?
+
+  /// Set up by the administrator; says nothing of a carrier.
+  public var isUp: Bool { flags.contains(.up) }
+  public var isBridge: Bool { kind == .bridge }
+}
+
+/// IFF_* of net/if.h.
+public struct LinkFlags: OptionSet, Hashable, Sendable {
+  public let rawValue: UInt32
+
+  public init(rawValue: UInt32) {
+    self.rawValue = rawValue
+  }
+
+  /// Set up by the administrator.
+  public static let up = LinkFlags(rawValue: 1)
+  /// Up, and there is a carrier: for a tap, somebody holds its queue.
+  public static let running = LinkFlags(rawValue: 0x40)
+}
+
+/// The name of the driver of a virtual interface (IFLA_INFO_KIND).
+public struct LinkKind: RawRepresentable, Hashable, Sendable {
+  public let rawValue: String
+
+  public init(rawValue: String) {
+    self.rawValue = rawValue
+  }
+
+  public static let bridge = LinkKind(rawValue: "bridge")
+  /// Taps too: the kernel's driver has one name for both.
+  public static let tun = LinkKind(rawValue: "tun")
+  public static let veth = LinkKind(rawValue: "veth")
+  public static let vxlan = LinkKind(rawValue: "vxlan")
+}

@@ -1,0 +1,147 @@
+import CNetlink
+import NetworkAddresses
+
+/// One message from the kernel, read. Reading is total: any bytes give either replies or a
+/// `NetlinkFormatError`, never a trap.
+public struct NetlinkReply: Hashable, Sendable {
+  public enum Content: Hashable, Sendable {
+    /// RTM_NEWLINK.
+    case link(Link)
+    /// NLMSG_ERROR: the request is done with. The code is an errno, zero for success.
+    case acknowledgement(code: CInt, message: String?)
+    /// NLMSG_DONE: the dump is complete. The code is an errno, zero for success.
+    case done(code: CInt, message: String?)
+    /// A message of a type that this room does not read.
+    case other(type: UInt16)
+  }
+
+  /// Of the request that this answers.
+  public let sequence: UInt32
+  /// What is being listed changed since the listing began (NLM_F_DUMP_INTR): parts may be missing.
+  public let isInterrupted: Bool
+  public let content: Content
+
+  /// Reads one datagram from a NETLINK_ROUTE socket. The entry for fuzzing, too.
+  public static func parse(_ datagram: [UInt8]) throws(NetlinkFormatError) -> [NetlinkReply] {
+    try parse(datagram.span.bytes)
+  }
+
+  static func parse(_ datagram: RawSpan) throws(NetlinkFormatError) -> [NetlinkReply] {
+    var replies: [NetlinkReply] = []
+    var messages = NetlinkMessages(datagram)
+    while let message = try messages.next() {
+      replies.append(try NetlinkReply(message))
+    }
+    return replies
+  }
+
+  private init(_ message: borrowing NetlinkMessage) throws(NetlinkFormatError) {
+    sequence = message.sequence
+    isInterrupted = message.flags & UInt16(NLM_F_DUMP_INTR) != 0
+    content =
+      switch Int(message.type) {
+      case Int(RTM_NEWLINK): .link(try Link(payload: message.payload))
+      case Int(NLMSG_ERROR): try Self.acknowledgement(message)
+      case Int(NLMSG_DONE): try Self.done(message)
+      default: .other(type: message.type)
+      }
+  }
+
+  /// `struct nlmsgerr`: the error, the request's header, the request's payload unless the kernel capped it,
+  /// and attributes where the flags say so.
+  private static func acknowledgement(
+    _ message: borrowing NetlinkMessage
+  ) throws(NetlinkFormatError) -> Content {
+    let payload = message.payload
+    let headerEnd = 4 + NetlinkMessage.headerSize
+    guard let length: UInt32 = payload.integer(at: 4), payload.byteCount >= headerEnd else {
+      throw .truncated(what: "acknowledgement", needed: headerEnd, left: payload.byteCount)
+    }
+    let isCapped = message.flags & UInt16(NLM_F_CAPPED) != 0
+    let end = isCapped ? headerEnd : 4 + netlinkAligned(Int(length))
+    return .acknowledgement(
+      code: try code(in: payload),
+      message: try words(in: payload.dropping(end), flags: message.flags))
+  }
+
+  /// The error, and attributes where the flags say so.
+  private static func done(_ message: borrowing NetlinkMessage) throws(NetlinkFormatError)
+    -> Content
+  {
+    let payload = message.payload
+    return .done(
+      code: try code(in: payload), message: try words(in: payload.dropping(4), flags: message.flags)
+    )
+  }
+
+  /// The kernel sends errors as negated errno.
+  private static func code(in payload: RawSpan) throws(NetlinkFormatError) -> CInt {
+    guard let error: Int32 = payload.integer(at: 0) else {
+      throw .truncated(what: "error code", needed: 4, left: payload.byteCount)
+    }
+    guard error <= 0, error != .min else { throw .badValue(what: "error code") }
+    return -error
+  }
+
+  /// The kernel's words in the attributes of an extended acknowledgement, held to one printable line.
+  private static func words(in attributes: RawSpan, flags: UInt16) throws(NetlinkFormatError)
+    -> String?
+  {
+    guard flags & UInt16(NLM_F_ACK_TLVS) != 0 else { return nil }
+    var words: String?
+    var attributes = NetlinkAttributes(attributes)
+    while let attribute = try attributes.next() {
+      guard Int(attribute.type) == Int(NLMSGERR_ATTR_MSG.rawValue) else { continue }
+      let printable = attribute.text.map { $0 < 0x20 || $0 == 0x7f ? UInt8(ascii: "?") : $0 }
+      words = String(decoding: printable, as: UTF8.self)
+    }
+    return words
+  }
+}
+
+extension Link {
+  /// Reads `struct ifinfomsg` and its attributes (linux/rtnetlink.h, linux/if_link.h).
+  fileprivate init(payload: RawSpan) throws(NetlinkFormatError) {
+    let headerSize = 16
+    guard let number: Int32 = payload.integer(at: 4), let flags: UInt32 = payload.integer(at: 8),
+      payload.byteCount >= headerSize
+    else {
+      throw .truncated(what: "link", needed: headerSize, left: payload.byteCount)
+    }
+    guard let index = InterfaceIndex(rawValue: number) else {
+      throw .badValue(what: "interface index")
+    }
+
+    var name: InterfaceName?
+    var mtu: UInt32 = 0
+    var kind: LinkKind?
+    var master: InterfaceIndex?
+    var address: MACAddress?
+    var attributes = NetlinkAttributes(payload.dropping(headerSize))
+    while let attribute = try attributes.next() {
+      switch Int(attribute.type) {
+      case Int(IFLA_IFNAME): name = InterfaceName(bytes: attribute.text)
+      case Int(IFLA_MTU): mtu = try attribute.integer()
+      case Int(IFLA_ADDRESS): address = MACAddress(octets: attribute.payload.copied)
+      case Int(IFLA_MASTER): master = InterfaceIndex(rawValue: try attribute.integer())
+      case Int(IFLA_LINKINFO): kind = try Self.kind(in: attribute.payload)
+      default: break
+      }
+    }
+    guard let name else { throw .badValue(what: "name of interface \(index)") }
+    self.init(
+      index: index, name: name, mtu: mtu, flags: LinkFlags(rawValue: flags), kind: kind,
+      master: master,
+      address: address)
+  }
+
+  private static func kind(in linkInfo: RawSpan) throws(NetlinkFormatError) -> LinkKind? {
+    var attributes = NetlinkAttributes(linkInfo)
+    while let attribute = try attributes.next() {
+      if Int(attribute.type) == Int(IFLA_INFO_KIND) {
+        return LinkKind(rawValue: String(decoding: attribute.text, as: UTF8.self))
+      }
+    }
+    return nil
+  }
+}
