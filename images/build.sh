@@ -26,7 +26,7 @@ trap 'rm -rf "$work"' EXIT
 c_flags=(-target $target -ffreestanding -mno-red-zone -fno-stack-protector -Wall -Werror -I "$abi")
 swift_flags=(
   -target $target -module-cache-path build/.modules
-  -enable-experimental-feature Embedded -swift-version 6 -warnings-as-errors -wmo -parse-as-library -Osize
+  -enable-experimental-feature Embedded -swift-version 6 -warnings-as-errors -wmo -parse-as-library -O
   -enforce-exclusivity=unchecked -Xfrontend -function-sections -Xfrontend -disable-stack-protector
   -I runtime/include -Xcc -ffreestanding -Xcc -mno-red-zone -Xcc -fno-stack-protector -Xcc -I -Xcc "$abi"
   -Xcc -idirafter -Xcc /usr/include

@@ -8,8 +8,14 @@
 
     function memset
     movq %rdi, %r8
-    movl %esi, %eax
+    movzbl %sil, %esi
+    movabsq $0x0101010101010101, %rax
+    imulq %rsi, %rax
     movq %rdx, %rcx
+    shrq $3, %rcx
+    rep stosq
+    movl %edx, %ecx
+    andl $7, %ecx
     rep stosb
     movq %r8, %rax
     ret
@@ -17,6 +23,10 @@
     function memcpy
     movq %rdi, %rax
     movq %rdx, %rcx
+    shrq $3, %rcx
+    rep movsq
+    movl %edx, %ecx
+    andl $7, %ecx
     rep movsb
     ret
 

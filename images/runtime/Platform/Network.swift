@@ -4,9 +4,9 @@ import CGuest
 /// All vifs of the guest, by slot, and the ports that the guest sleeps on.
 struct Network: ~Copyable {
   /// Room for every slot; `present` says which are initialised.
-  private let interfaces = UnsafeMutablePointer<NetworkInterface>(
-    bitPattern: guest_interface_storage()
-  ).unsafelyUnwrapped
+  private var interfaces: UnsafeMutablePointer<NetworkInterface> {
+    UnsafeMutablePointer(bitPattern: guest_interface_storage()).unsafelyUnwrapped
+  }
   /// Vifs that are there; by bit.
   private var present: UInt32 = 0
   /// Vifs that had more to do than their turn allowed, or were just taken up; by bit.

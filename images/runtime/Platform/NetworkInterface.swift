@@ -93,6 +93,7 @@ struct NetworkInterface: ~Copyable {
     return receive.hasUsed
   }
 
+  @inline(__always)  // a call would copy the whole interface
   private func buffer(_ id: UInt16) -> Bytes {
     Bytes(
       start: UnsafeMutableRawPointer(bitPattern: firstBuffer + UInt(id) * UInt(Self.bufferSize))
@@ -186,6 +187,7 @@ struct NetworkInterface: ~Copyable {
 
   /// An event for the next frame; one for transmitted frames only while they hold most of the buffers, as
   /// otherwise the next frame is early enough to take them back.
+  @inline(__always)
   private func requestEvents() {
     receive.requestEvent(after: 1)
     let outstanding = transmit.outstanding

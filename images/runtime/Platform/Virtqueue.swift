@@ -36,6 +36,7 @@ struct Virtqueue {
   /// Entries that the device has not given back.
   var outstanding: UInt16 { offered &- taken }
 
+  @inline(__always)
   func describe(_ id: UInt16, address: UInt, length: UInt32, deviceWrites: Bool) {
     let descriptor = descriptors + 16 * UInt(id)
     guest_store32(descriptor, UInt32(truncatingIfNeeded: address))
@@ -44,16 +45,19 @@ struct Virtqueue {
     guest_store32(descriptor + 12, deviceWrites ? UInt32(Self.writable) : 0)
   }
 
+  @inline(__always)
   func setLength(_ id: UInt16, _ length: UInt32) {
     guest_store32(descriptors + 16 * UInt(id) + 8, length)
   }
 
+  @inline(__always)
   mutating func offer(_ id: UInt16) {
     guest_store16(available + 4 + 2 * UInt(offered & mask), id)
     offered &+= 1
   }
 
   /// Shows the device what was offered. True: it wants to be notified.
+  @inline(__always)
   mutating func publish() -> Bool {
     guard offered != published else { return false }
     guest_compiler_barrier()
@@ -68,6 +72,7 @@ struct Virtqueue {
   var hasUsed: Bool { guest_load16(used + 2) != taken }
 
   /// The next entry that the device gave back.
+  @inline(__always)
   mutating func take() -> (id: UInt32, length: UInt32)? {
     guard hasUsed else { return nil }
     guest_compiler_barrier()
@@ -77,6 +82,7 @@ struct Virtqueue {
   }
 
   /// Asks for an event once `entries` more have come back.
+  @inline(__always)
   func requestEvent(after entries: UInt16) {
     guest_store16(usedEvent, taken &+ entries &- 1)
   }
