@@ -45,7 +45,11 @@ let package = Package(
     room("NetworkAddresses"),
     room("DevicePages", ["CDevicePage", "NetworkAddresses"]),
     room("DomainBuilder", ["CDevicePage", "DevicePages", "Xen"]),
-    room("ChaosAPI"),
+    // Shims for vhost-net, taps and descriptor passing.
+    .target(name: "CBackends"),
+    room("Backends", ["CBackends", "CDevicePage", "DevicePages", "Xen"]),
+    room("ChaosAPI", ["NetworkAddresses"]),
+    program("chaos-backend", ["Backends", "CBackends"]),
     program(
       "chaosd", ["Xen", .product(name: "Hummingbird", package: "hummingbird")]),
   ]

@@ -1,0 +1,296 @@
+#if canImport(Glibc)
+  import Glibc
+#endif
+import CBackends
+import DevicePages
+import Xen
+
+/// The back-end process's loop: one thread that waits on every domain's event channels, the kernel's calls, the
+/// consoles and the control socket, and does a bounded amount of work for each.
+public final class BackendServer {
+  private let listener: ControlSocket
+  private let epoll: Descriptor
+  private var sources: [Int32: Source] = [:]
+  private var domains: [DomainID: DomainBackend] = [:]
+  private var connections: [Int32: Connection] = [:]
+  private var consoles: [Int32: Console] = [:]
+  /// Called with one line when something is worth an operator's attention.
+  private let report: (String) -> Void
+
+  /// What a descriptor in the epoll set stands for.
+  private enum Source {
+    case listener, connection, console
+    case events(DomainID)
+    case call(DomainID, vif: Int)
+  }
+
+  private final class Connection {
+    let socket: ControlSocket
+    var isSubscribed = false
+
+    init(_ socket: consuming ControlSocket) { self.socket = socket }
+  }
+
+  private final class Console {
+    let domain: DomainID
+    var client: ConsoleClient
+
+    init(domain: DomainID, client: consuming ConsoleClient) {
+      self.domain = domain
+      self.client = client
+    }
+  }
+
+  /// - Parameter listener: bound and listening; kept when the process then drops its privileges.
+  public init(listener: consuming ControlSocket, report: @escaping (String) -> Void) throws(BackendError) {
+    self.listener = listener
+    self.report = report
+    let raw = epoll_create1(Int32(EPOLL_CLOEXEC))
+    if raw < 0 { throw BackendError.last("create an epoll set") }
+    epoll = Descriptor(adopting: raw)
+    watch(self.listener.raw, .listener)
+  }
+
+  /// Serves until the process ends.
+  public func run() -> Never {
+    var ready = [epoll_event](repeating: epoll_event(), count: 64)
+    while true {
+      let count = epoll_wait(epoll.raw, &ready, Int32(ready.count), -1)
+      guard count > 0 else { continue }
+      var calls: Set<Call> = []
+      for event in ready.prefix(Int(count)) {
+        handle(event.data.fd, events: event.events, calls: &calls)
+      }
+      // Both queues of a vif often call at once; the guest needs one event.
+      for call in calls { domains[call.domain]?.notify(vif: call.vif) }
+    }
+  }
+
+  private struct Call: Hashable {
+    let domain: DomainID
+    let vif: Int
+  }
+
+  private func handle(_ descriptor: Int32, events: UInt32, calls: inout Set<Call>) {
+    // An earlier event of the same batch may have closed this one.
+    guard let source = sources[descriptor] else { return }
+    switch source {
+    case .listener: acceptConnections()
+    case .connection: serve(descriptor)
+    case .console: serveConsole(descriptor, events: events)
+    case .events(let domain): takeEvents(domain)
+    case .call(let domain, let vif):
+      var count: UInt64 = 0
+      _ = read(descriptor, &count, 8)
+      calls.insert(Call(domain: domain, vif: vif))
+    }
+  }
+
+  // MARK: Waiting
+
+  private func watch(_ descriptor: Int32, _ source: Source) {
+    sources[descriptor] = source
+    control(EPOLL_CTL_ADD, descriptor, writable: false)
+  }
+
+  private func control(_ operation: Int32, _ descriptor: Int32, writable: Bool) {
+    var event = epoll_event()
+    event.events = EPOLLIN.rawValue | (writable ? EPOLLOUT.rawValue : 0)
+    event.data.fd = descriptor
+    _ = epoll_ctl(epoll.raw, operation, descriptor, &event)
+  }
+
+  private func unwatch(_ descriptor: Int32) {
+    sources[descriptor] = nil
+    var event = epoll_event()
+    _ = epoll_ctl(epoll.raw, EPOLL_CTL_DEL, descriptor, &event)
+  }
+
+  // MARK: Domains
+
+  private func takeEvents(_ id: DomainID) {
+    guard let domain = domains[id] else { return }
+    let rung = domain.takeEvents()
+    if !rung.consoleOutput.isEmpty { show(rung.consoleOutput, of: id) }
+    if rung.powerctlChanged { publish(domain.status) }
+  }
+
+  private func publish(_ event: ControlProtocol.Event) {
+    for connection in connections.values where connection.isSubscribed {
+      // A subscriber that does not keep up asks with `list` when it comes back.
+      try? connection.socket.send(event.encodedEvent())
+    }
+  }
+
+  private func attach(
+    _ key: ControlProtocol.DomainKey, _ vifs: [ControlProtocol.Vif], _ descriptors: [Int32]
+  ) throws {
+    guard vifs.count <= Slots.maxVifs, Set(vifs.map(\.slot)).count == vifs.count,
+      vifs.allSatisfy({ Int($0.slot) < Slots.maxVifs && (16...4096).contains($0.windowFrames) }),
+      descriptors.count == 3 + 2 * vifs.count
+    else {
+      for descriptor in descriptors { close(descriptor) }
+      throw BackendError("attach domain \(key.domain)", errno: EINVAL)
+    }
+    let queues = vifs.indices.map {
+      DomainBackend.QueuePair(tap: descriptors[3 + 2 * $0], vhost: descriptors[4 + 2 * $0])
+    }
+    let privcmd = Descriptor(adopting: descriptors[0])
+    let eventChannels = Descriptor(adopting: descriptors[1])
+    let log = Descriptor(adopting: descriptors[2])
+    detach(key.domain)
+    let domain = try DomainBackend(
+      key: key, vifs: vifs, privcmd: privcmd, eventChannels: eventChannels, log: log, queues: queues)
+    domains[key.domain] = domain
+    watch(domain.eventDescriptor, .events(key.domain))
+    for (descriptor, vif) in domain.callDescriptors { watch(descriptor, .call(key.domain, vif: vif)) }
+  }
+
+  private func detach(_ id: DomainID) {
+    guard let domain = domains[id] else { return }
+    takeEvents(id)
+    unwatch(domain.eventDescriptor)
+    for (descriptor, _) in domain.callDescriptors { unwatch(descriptor) }
+    for (descriptor, console) in consoles where console.domain == id {
+      _ = console.client.flush()
+      dropConsole(descriptor)
+    }
+    domains[id] = nil
+  }
+
+  // MARK: Consoles
+
+  private func show(_ output: [UInt8], of domain: DomainID) {
+    for (descriptor, console) in consoles where console.domain == domain {
+      console.client.append(output)
+      flush(descriptor, console)
+    }
+  }
+
+  private func flush(_ descriptor: Int32, _ console: Console) {
+    switch console.client.flush() {
+    case .finished: dropConsole(descriptor)
+    case .open: control(EPOLL_CTL_MOD, descriptor, writable: console.client.wantsToWrite)
+    }
+  }
+
+  private func dropConsole(_ descriptor: Int32) {
+    unwatch(descriptor)
+    consoles[descriptor] = nil
+  }
+
+  private func serveConsole(_ descriptor: Int32, events: UInt32) {
+    guard let console = consoles[descriptor] else { return }
+    if events & EPOLLOUT.rawValue != 0 {
+      flush(descriptor, console)
+      if consoles[descriptor] == nil { return }
+    }
+    guard events & ~EPOLLOUT.rawValue != 0 else { return }
+    switch console.client.read(limit: Int(ConsoleRing.inputSize)) {
+    case .bytes(let bytes): if console.client.acceptsInput { domains[console.domain]?.type(bytes) }
+    case .nothing: break
+    case .closed: dropConsole(descriptor)
+    }
+  }
+
+  private func openConsole(_ id: DomainID, follow: Bool, input: Bool, _ descriptors: [Int32]) throws(BackendError) {
+    guard descriptors.count == 1, let domain = domains[id] else {
+      for descriptor in descriptors { close(descriptor) }
+      throw BackendError("console of domain \(id)", errno: domains[id] == nil ? ENODEV : EINVAL)
+    }
+    let client = ConsoleClient(
+      socket: Descriptor(adopting: descriptors[0]), follow: follow, input: input,
+      replay: domain.loggedOutput())
+    let console = Console(domain: id, client: client)
+    consoles[descriptors[0]] = console
+    watch(descriptors[0], .console)
+    flush(descriptors[0], console)
+  }
+
+  // MARK: Control connections
+
+  private func acceptConnections() {
+    while let accepted = listener.accept() {
+      let raw = accepted.raw
+      connections[raw] = Connection(ControlSocket(adopting: accepted))
+      watch(raw, .connection)
+    }
+  }
+
+  private func serve(_ descriptor: Int32) {
+    guard let connection = connections[descriptor] else { return }
+    do {
+      guard let (bytes, descriptors) = try connection.socket.receive() else { return drop(descriptor) }
+      let reply = answer(bytes, descriptors, on: connection)
+      if let reply { try connection.socket.send(reply.encoded()) }
+    } catch {
+      if error.errno != EAGAIN { drop(descriptor) }
+    }
+  }
+
+  private func drop(_ descriptor: Int32) {
+    unwatch(descriptor)
+    connections[descriptor] = nil
+  }
+
+  private func answer(
+    _ bytes: [UInt8], _ descriptors: [Int32], on connection: Connection
+  ) -> ControlProtocol.Reply? {
+    let request: ControlProtocol.Request
+    do {
+      request = try ControlProtocol.Request(decoding: bytes)
+    } catch {
+      for descriptor in descriptors { close(descriptor) }
+      return .failed(errno: EPROTO, message: "not a request of protocol version \(ControlProtocol.version)")
+    }
+    do {
+      return try perform(request, descriptors, on: connection)
+    } catch let error as XenError {
+      report(error.description)
+      return .failed(errno: error.errno, message: error.description)
+    } catch let error as BackendError {
+      report(error.description)
+      return .failed(errno: error.errno, message: error.description)
+    } catch {
+      return .failed(errno: EIO, message: "\(error)")
+    }
+  }
+
+  /// Carries a request out. Consumes the descriptors.
+  private func perform(
+    _ request: ControlProtocol.Request, _ descriptors: [Int32], on connection: Connection
+  ) throws -> ControlProtocol.Reply? {
+    switch request {
+    case .attach(let key, let vifs):
+      try attach(key, vifs, descriptors)
+      return .done
+    case .console(let domain, let follow, let input):
+      try openConsole(domain, follow: follow, input: input, descriptors)
+      return .done
+    default:
+      for descriptor in descriptors { close(descriptor) }
+    }
+    switch request {
+    case .attach, .console: break
+    case .detach(let domain): detach(domain)
+    case .setFeatures(let domain, let slot, let features):
+      try served(domain).setFeatures(slot: Int(slot), features)
+    case .powerctl(let domain, let bits): try served(domain).request(bits)
+    case .list(let from): return .domains(statuses(from: from))
+    case .subscribe:
+      connection.isSubscribed = true
+      return nil
+    }
+    return .done
+  }
+
+  private func served(_ id: DomainID) throws(BackendError) -> DomainBackend {
+    guard let domain = domains[id] else { throw BackendError("domain \(id) is not served", errno: ENODEV) }
+    return domain
+  }
+
+  private func statuses(from: DomainID) -> [ControlProtocol.Status] {
+    let keys = domains.keys.filter { $0 >= from }.sorted().prefix(1000)
+    return keys.compactMap { domains[$0]?.status }
+  }
+}

@@ -1,0 +1,78 @@
+#if canImport(Glibc)
+  import Glibc
+#endif
+import CBackends
+
+/// One end of the control connection (SOCK_SEQPACKET).
+public struct ControlSocket: ~Copyable, Sendable {
+  private let descriptor: Descriptor
+
+  public init(adopting descriptor: consuming Descriptor) { self.descriptor = descriptor }
+
+  public var raw: Int32 { descriptor.raw }
+
+  /// Connects to a back-end. Fails with ECONNREFUSED or ENOENT when none listens.
+  public static func connect(to path: String) throws(BackendError) -> ControlSocket {
+    let descriptor = Descriptor(adopting: socket(AF_UNIX, Int32(SOCK_SEQPACKET.rawValue) | cloexec, 0))
+    let result = withAddress(path) { Glibc.connect(descriptor.raw, $0, $1) }
+    if result < 0 { throw BackendError.last("connect to \(path)") }
+    return ControlSocket(adopting: descriptor)
+  }
+
+  /// Listens at `path`, replacing a socket file a dead process left, readable by root only.
+  public static func listen(at path: String) throws(BackendError) -> ControlSocket {
+    let descriptor = Descriptor(
+      adopting: socket(AF_UNIX, Int32(SOCK_SEQPACKET.rawValue) | cloexec | nonblocking, 0))
+    unlink(path)
+    if withAddress(path, { bind(descriptor.raw, $0, $1) }) < 0 { throw BackendError.last("bind \(path)") }
+    if chmod(path, 0o600) < 0 || Glibc.listen(descriptor.raw, 16) < 0 {
+      throw BackendError.last("listen at \(path)")
+    }
+    return ControlSocket(adopting: descriptor)
+  }
+
+  /// The next waiting connection; nil when there is none.
+  public func accept() -> Descriptor? {
+    let accepted = cbackends_accept(raw)
+    return accepted < 0 ? nil : Descriptor(adopting: accepted)
+  }
+
+  public func send(_ bytes: [UInt8], descriptors: [Int32] = []) throws(BackendError) {
+    while cbackends_send(raw, bytes, bytes.count, descriptors, descriptors.count) < 0 {
+      if errno != EINTR { throw BackendError.last("send to the control socket") }
+    }
+  }
+
+  /// A message and its descriptors, which the caller owns; nil at the end of the connection.
+  public func receive() throws(BackendError) -> (bytes: [UInt8], descriptors: [Int32])? {
+    var bytes = [UInt8](repeating: 0, count: ControlProtocol.maxMessage)
+    var descriptors = [Int32](repeating: -1, count: Int(CBACKENDS_MAX_DESCRIPTORS))
+    var count = descriptors.count
+    var received: Int
+    repeat {
+      count = descriptors.count
+      received = cbackends_receive(raw, &bytes, bytes.count, &descriptors, &count)
+    } while received < 0 && errno == EINTR
+    if received < 0 { throw BackendError.last("receive from the control socket") }
+    if received == 0 { return nil }
+    return (Array(bytes.prefix(received)), Array(descriptors.prefix(count)))
+  }
+
+  private static let cloexec = Int32(SOCK_CLOEXEC.rawValue)
+  private static let nonblocking = Int32(SOCK_NONBLOCK.rawValue)
+}
+
+/// Calls `body` with the unix-socket address of `path`. A path too long for it (107 bytes) is cut, so that the
+/// call fails with the kernel's own error.
+private func withAddress(_ path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32) -> Int32 {
+  var address = sockaddr_un()
+  address.sun_family = sa_family_t(AF_UNIX)
+  withUnsafeMutableBytes(of: &address.sun_path) { buffer in
+    for (index, byte) in path.utf8.prefix(buffer.count - 1).enumerated() { buffer[index] = byte }
+  }
+  return withUnsafePointer(to: &address) { pointer in
+    pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+      body($0, socklen_t(MemoryLayout<sockaddr_un>.size))
+    }
+  }
+}

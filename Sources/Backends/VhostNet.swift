@@ -1,0 +1,133 @@
+#if canImport(Glibc)
+  import Glibc
+#endif
+import CBackends
+import DevicePages
+import Xen
+
+/// A kernel vhost-net instance that serves one vif: its memory table is exactly the vif's window, so that
+/// descriptors can point nowhere else. The kernel reads the rings; this process only rings doorbells.
+///
+/// Source: linux/vhost.h, virtio 1.2 section 5.1. Stopped and closed when dropped.
+struct VhostNet: ~Copyable {
+  /// Queues in virtio-net order.
+  enum Queue: UInt32, CaseIterable {
+    case receive = 0
+    case transmit = 1
+  }
+
+  private let vhost: Descriptor
+  private let tap: Descriptor
+  private let receiveKick, transmitKick: Descriptor
+  /// Readable when the kernel wants the guest told of used buffers.
+  let receiveCall, transmitCall: Descriptor
+
+  /// Starts serving.
+  ///
+  /// - Parameters:
+  ///   - window: the mapped window, whose rings are at `rings`.
+  ///   - guestAddress: where the window starts in guest-physical memory.
+  static func start(
+    vhost: consuming Descriptor, tap: consuming Descriptor, window: borrowing RestrictedMapping,
+    guestAddress: UInt64, rings: VifRings
+  ) throws(BackendError) -> VhostNet {
+    let net = VhostNet(
+      vhost: vhost, tap: tap, receiveKick: try makeEvent(nonblocking: false),
+      transmitKick: try makeEvent(nonblocking: false), receiveCall: try makeEvent(nonblocking: true),
+      transmitCall: try makeEvent(nonblocking: true))
+    try net.claim()
+    let base = UInt64(UInt(bitPattern: window.base))
+    if cbackends_vhost_set_region(net.vhost.raw, guestAddress, UInt64(window.byteCount), base) < 0 {
+      throw BackendError.last("VHOST_SET_MEM_TABLE")
+    }
+    for queue in Queue.allCases { try net.set(up: queue, window: window, base: base, rings: rings) }
+    for queue in Queue.allCases {
+      try net.setFile(cbackends_vhost_net_set_backend, "VHOST_NET_SET_BACKEND", queue, net.tap.raw)
+    }
+    return net
+  }
+
+  private static func makeEvent(nonblocking: Bool) throws(BackendError) -> Descriptor {
+    let flags = Int32(EFD_CLOEXEC) | (nonblocking ? Int32(EFD_NONBLOCK) : 0)
+    let raw = eventfd(0, flags)
+    if raw < 0 { throw BackendError.last("create an eventfd") }
+    return Descriptor(adopting: raw)
+  }
+
+  private func ioctl(_ request: UInt, _ name: String, _ argument: UnsafeMutableRawPointer?) throws(BackendError) {
+    if cbackends_ioctl(vhost.raw, request, argument) < 0 { throw BackendError.last(name) }
+  }
+
+  private func claim() throws(BackendError) {
+    try ioctl(cbackends_vhost_set_owner, "VHOST_SET_OWNER", nil)
+    var offered: UInt64 = 0
+    try ioctl(cbackends_vhost_get_features, "VHOST_GET_FEATURES", &offered)
+    // Offloads are between the guest and the tap; vhost itself needs only the ring features.
+    var wanted = VifFeatures.always.rawValue
+    guard offered & wanted == wanted else {
+      throw BackendError("vhost-net lacks features \(wanted & ~offered)", errno: EOPNOTSUPP)
+    }
+    try ioctl(cbackends_vhost_set_features, "VHOST_SET_FEATURES", &wanted)
+  }
+
+  private func set(
+    up queue: Queue, window: borrowing RestrictedMapping, base: UInt64, rings: VifRings
+  ) throws(BackendError) {
+    let layout = rings.queue(queue)
+    var state = vhost_vring_state(index: queue.rawValue, num: UInt32(layout.size))
+    try ioctl(cbackends_vhost_set_vring_num, "VHOST_SET_VRING_NUM", &state)
+    // vhost-net completes buffers in order, so that a ring goes on where its used index stands: zero in a new
+    // guest, and where the last back-end stopped in an old one.
+    state.num = UInt32(window.loadHalf(at: Int(layout.used) + 2))
+    try ioctl(cbackends_vhost_set_vring_base, "VHOST_SET_VRING_BASE", &state)
+    var address = vhost_vring_addr(
+      index: queue.rawValue, flags: 0, desc_user_addr: base + UInt64(layout.descriptors),
+      used_user_addr: base + UInt64(layout.used), avail_user_addr: base + UInt64(layout.available),
+      log_guest_addr: 0)
+    try ioctl(cbackends_vhost_set_vring_addr, "VHOST_SET_VRING_ADDR", &address)
+    let kick = queue == .receive ? receiveKick.raw : transmitKick.raw
+    let call = queue == .receive ? receiveCall.raw : transmitCall.raw
+    try setFile(cbackends_vhost_set_vring_kick, "VHOST_SET_VRING_KICK", queue, kick)
+    try setFile(cbackends_vhost_set_vring_call, "VHOST_SET_VRING_CALL", queue, call)
+  }
+
+  private func setFile(_ request: UInt, _ name: String, _ queue: Queue, _ descriptor: Int32) throws(BackendError) {
+    var file = vhost_vring_file(index: queue.rawValue, fd: descriptor)
+    try ioctl(request, name, &file)
+  }
+
+  /// Tells the kernel to look at a queue.
+  func kick(_ queue: Queue) {
+    var one: UInt64 = 1
+    _ = write(queue == .receive ? receiveKick.raw : transmitKick.raw, &one, 8)
+  }
+
+  /// Sets what the tap may leave to the guest: checksums and segmentation (TUN_F_*, linux/if_tun.h).
+  func setOffloads(_ features: VifFeatures) throws(BackendError) {
+    var flags: UInt32 = 0
+    if features.contains(.guestChecksum) { flags |= UInt32(TUN_F_CSUM) }
+    if features.contains(.guestTSO4) { flags |= UInt32(TUN_F_TSO4) }
+    if features.contains(.guestTSO6) { flags |= UInt32(TUN_F_TSO6) }
+    if features.contains(.guestECN) { flags |= UInt32(TUN_F_TSO_ECN) }
+    if cbackends_tap_set_offload(tap.raw, UInt(flags)) < 0 { throw BackendError.last("TUNSETOFFLOAD") }
+  }
+}
+
+extension VifRings {
+  struct QueueLayout {
+    let size: UInt16
+    let descriptors, available, used: UInt32
+  }
+
+  func queue(_ queue: VhostNet.Queue) -> QueueLayout {
+    switch queue {
+    case .receive:
+      QueueLayout(
+        size: receiveSize, descriptors: receiveDescriptors, available: receiveAvailable, used: receiveUsed)
+    case .transmit:
+      QueueLayout(
+        size: transmitSize, descriptors: transmitDescriptors, available: transmitAvailable,
+        used: transmitUsed)
+    }
+  }
+}
