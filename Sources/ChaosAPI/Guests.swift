@@ -216,6 +216,30 @@ extension CreateResult: JSONConvertible {
   }
 }
 
+/// One line of the answer to a create with a count.
+public enum CreateLine: Sendable, Equatable {
+  case made(CreateResult)
+  /// The last line, when not all could be made; those made have been removed.
+  case refused(APIError)
+}
+
+extension CreateLine: JSONConvertible {
+  public init(json: JSON, at path: String) throws(APIError) {
+    if json["error"] == nil {
+      self = .made(try CreateResult(json: json, at: path))
+    } else {
+      self = .refused(try APIError(json: json, at: path))
+    }
+  }
+
+  public var json: JSON {
+    switch self {
+    case .made(let result): result.json
+    case .refused(let error): error.body
+    }
+  }
+}
+
 /// The answer to `GET /v1/guests`, and to whatever else lists guests.
 public struct GuestList: Sendable, Equatable {
   public var guests: [GuestInfo]

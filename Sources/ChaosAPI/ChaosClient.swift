@@ -1,0 +1,277 @@
+import Glibc
+
+/// The daemon's API as calls. One connection, kept; every call blocks until its answer is there.
+///
+/// Every call throws what the daemon refused, as it said it, or what kept the client from asking
+/// (`unavailable`, `forbidden`).
+public struct ChaosClient: ~Copyable {
+  public static let defaultSocketPath = "/run/chaos/chaosd.sock"
+  /// The environment variable that names another socket.
+  public static let socketVariable = "CHAOS_SOCKET"
+
+  private var http: HTTPClient
+
+  public init(socketPath: String = Self.defaultSocketPath) {
+    http = HTTPClient(socketPath: socketPath)
+  }
+
+  // MARK: Host
+
+  public mutating func version() throws(APIError) -> VersionInfo {
+    try call(.get, "/v1/version")
+  }
+
+  public mutating func host() throws(APIError) -> HostInfo {
+    try call(.get, "/v1/host")
+  }
+
+  // MARK: Guests
+
+  public mutating func guests() throws(APIError) -> [GuestInfo] {
+    let list: GuestList = try call(.get, "/v1/guests")
+    return list.guests
+  }
+
+  public mutating func guest(_ reference: String) throws(APIError) -> GuestInfo {
+    try call(.get, path(reference))
+  }
+
+  /// Makes one guest; the request has no count.
+  public mutating func create(_ request: CreateRequest) throws(APIError) -> CreateResult {
+    try call(.post, "/v1/guests", .json(request.json.compact))
+  }
+
+  /// Makes `request.count` guests, each handed to `made` as soon as it is there. Where this throws what the
+  /// daemon answered, the daemon has removed those it made.
+  public mutating func create(
+    _ request: CreateRequest, each made: (CreateResult) -> Void
+  ) throws(APIError) {
+    try begin(.post, "/v1/guests", .json(request.json.compact))
+    var lines = LineBuffer()
+    while let bytes = try http.read() {
+      lines.append(bytes)
+      while let line = lines.next() {
+        switch try Self.decode(line) as CreateLine {
+        case .made(let result): made(result)
+        case .refused(let error): throw error
+        }
+      }
+    }
+    guard lines.isEmpty else { throw Self.malformed("the last line is cut off") }
+  }
+
+  public mutating func pause(_ reference: String) throws(APIError) -> GuestInfo {
+    try call(.post, path(reference, "/pause"))
+  }
+
+  public mutating func unpause(_ reference: String) throws(APIError) -> GuestInfo {
+    try call(.post, path(reference, "/unpause"))
+  }
+
+  /// Asks the guest to shut down, and returns as soon as it has been asked.
+  public mutating func shutdown(_ reference: String) throws(APIError) {
+    try callWithoutAnswer(.post, path(reference, "/shutdown"))
+  }
+
+  /// Asks the guest to shut down and waits until it is gone.
+  public mutating func shutdown(
+    _ reference: String, timeoutSeconds: Int
+  ) throws(APIError) {
+    try callWithoutAnswer(
+      .post, path(reference, "/shutdown?wait=true&timeout=\(timeoutSeconds)"))
+  }
+
+  public mutating func destroy(_ reference: String) throws(APIError) {
+    try callWithoutAnswer(.delete, path(reference))
+  }
+
+  /// Destroys every guest, and says how many there were.
+  public mutating func destroyAll() throws(APIError) -> Int {
+    let count: DestroyedCount = try call(.delete, "/v1/guests")
+    return count.destroyed
+  }
+
+  /// Throws `timeout` when the guest has not said that it is ready in time.
+  public mutating func waitUntilReady(
+    _ reference: String, timeoutSeconds: Int
+  ) throws(APIError) -> GuestInfo {
+    try call(.get, path(reference, "/wait?for=ready&timeout=\(timeoutSeconds)"))
+  }
+
+  /// Throws `timeout` when the guest has not ended in time.
+  public mutating func waitUntilEnded(
+    _ reference: String, timeoutSeconds: Int
+  ) throws(APIError) -> GuestEnd {
+    let result: EndResult = try call(
+      .get, path(reference, "/wait?for=ended&timeout=\(timeoutSeconds)"))
+    return result.ended
+  }
+
+  // MARK: Console
+
+  /// Begins to stream the console's log; take it with `readStream()`.
+  public mutating func openLog(_ reference: String, follow: Bool) throws(APIError) {
+    try begin(.get, path(reference, follow ? "/log?follow=true" : "/log"))
+  }
+
+  /// Begins to stream the console, the log's last part first; take it with `readStream()`.
+  public mutating func openConsole(_ reference: String) throws(APIError) {
+    try begin(.get, path(reference, "/console"))
+  }
+
+  /// Input for a guest's console. Needs a client of its own while another streams the output.
+  public mutating func sendConsole(_ reference: String, _ input: [UInt8]) throws(APIError) {
+    try callWithoutAnswer(.post, path(reference, "/console"), .bytes(input))
+  }
+
+  /// The next bytes of a stream; nil at its end.
+  public mutating func readStream() throws(APIError) -> [UInt8]? {
+    try http.read()
+  }
+
+  /// The next bytes of a stream, without blocking once poll(2) has said that `streamDescriptor` can be read;
+  /// possibly none. Nil at its end.
+  public mutating func readStreamOnce() throws(APIError) -> [UInt8]? {
+    try http.readOnce()
+  }
+
+  public var streamDescriptor: Int32 { http.fileDescriptor }
+
+  // MARK: Pool
+
+  public mutating func pool() throws(APIError) -> PoolStatus {
+    try call(.get, "/v1/pool")
+  }
+
+  public mutating func setPool(_ request: PoolSetRequest) throws(APIError) -> PoolStatus {
+    try call(.put, "/v1/pool/flavours", .json(request.json.compact))
+  }
+
+  /// Destroys every ready shell, and says how many there were. The pool stays empty until it is filled or set.
+  public mutating func drainPool() throws(APIError) -> Int {
+    let count: DestroyedCount = try call(.post, "/v1/pool/drain")
+    return count.destroyed
+  }
+
+  /// With `wait`, returns when every flavour is at its high mark.
+  public mutating func fillPool(wait: Bool) throws(APIError) -> PoolStatus {
+    try call(.post, wait ? "/v1/pool/fill?wait=true" : "/v1/pool/fill")
+  }
+
+  // MARK: Images
+
+  public mutating func images() throws(APIError) -> [ImageInfo] {
+    let list: ImageList = try call(.get, "/v1/images")
+    return list.images
+  }
+
+  /// Stores an image under a name, in place of an earlier one of that name.
+  public mutating func addImage(
+    _ name: String, _ content: HTTPClient.Body
+  ) throws(APIError) -> ImageInfo {
+    try call(.put, "/v1/images/\(percentEncoded(name))", content)
+  }
+
+  /// What is sent without a name: kept only while a guest or a flavour uses it.
+  public enum UploadKind: Sendable {
+    case kernel
+    case ramdisk
+  }
+
+  public mutating func upload(
+    _ kind: UploadKind, _ content: HTTPClient.Body
+  ) throws(APIError) -> ImageInfo {
+    try call(.post, kind == .ramdisk ? "/v1/images?kind=ramdisk" : "/v1/images", content)
+  }
+
+  public mutating func removeImage(_ name: String) throws(APIError) {
+    try callWithoutAnswer(.delete, "/v1/images/\(percentEncoded(name))")
+  }
+
+  // MARK: Calls
+
+  private func path(_ reference: String, _ rest: String = "") -> String {
+    "/v1/guests/\(percentEncoded(reference))\(rest)"
+  }
+
+  /// Sends a request; throws what it was refused with, else leaves the body to be read.
+  private mutating func begin(
+    _ method: HTTPClient.Method, _ target: String, _ body: HTTPClient.Body = .none
+  ) throws(APIError) {
+    let head = try http.request(method, target, body)
+    guard !(200..<300 ~= head.status) else { return }
+    throw Self.error(status: head.status, body: try http.readBody(limit: 1 << 20))
+  }
+
+  private static func error(status: Int, body: [UInt8]) -> APIError {
+    if let json = try? JSON(parsing: body), let error = try? APIError(json: json) { return error }
+    return APIError(
+      APIError.Code(httpStatus: status), "chaosd answered with HTTP status \(status)")
+  }
+
+  private mutating func call<Answer: JSONConvertible>(
+    _ method: HTTPClient.Method, _ target: String, _ body: HTTPClient.Body = .none
+  ) throws(APIError) -> Answer {
+    try begin(method, target, body)
+    return try Self.decode(try http.readBody())
+  }
+
+  private mutating func callWithoutAnswer(
+    _ method: HTTPClient.Method, _ target: String, _ body: HTTPClient.Body = .none
+  ) throws(APIError) {
+    try begin(method, target, body)
+    _ = try http.readBody()
+  }
+
+  private static func decode<Answer: JSONConvertible>(_ bytes: [UInt8]) throws(APIError) -> Answer {
+    do throws(APIError) {
+      return try Answer(parsing: bytes)
+    } catch {
+      throw malformed(error.message)
+    }
+  }
+
+  /// What is wrong with an answer is the daemon's fault, not the caller's argument.
+  private static func malformed(_ problem: String) -> APIError {
+    APIError(.unavailable, "chaosd gave a malformed answer: \(problem)")
+  }
+}
+
+/// Cuts a stream into lines.
+private struct LineBuffer {
+  private var bytes: [UInt8] = []
+  private var taken = 0
+
+  var isEmpty: Bool { taken == bytes.count }
+
+  mutating func append(_ more: [UInt8]) {
+    bytes.removeFirst(taken)
+    taken = 0
+    bytes += more
+  }
+
+  mutating func next() -> [UInt8]? {
+    guard let newline = bytes[taken...].firstIndex(of: UInt8(ascii: "\n")) else { return nil }
+    defer { taken = newline + 1 }
+    return Array(bytes[taken..<newline])
+  }
+}
+
+/// A name as one component of a path: what is not unreserved (RFC 3986, section 2.3) as %XX.
+private func percentEncoded(_ text: String) -> String {
+  if text.utf8.allSatisfy(isUnreserved) { return text }
+  var encoded = ""
+  for byte in text.utf8 {
+    if isUnreserved(byte) {
+      encoded.unicodeScalars.append(UnicodeScalar(byte))
+    } else {
+      encoded += "%" + hexadecimal(byte)
+    }
+  }
+  return encoded
+}
+
+private func isUnreserved(_ byte: UInt8) -> Bool {
+  isLetterOrDigit(byte) || byte == UInt8(ascii: "-") || byte == UInt8(ascii: ".")
+    || byte == UInt8(ascii: "_") || byte == UInt8(ascii: "~")
+}
