@@ -24,7 +24,8 @@ public struct RouteSocket: ~Copyable {
   private static let largestPacket = 128 * 1024
   /// Only refusals and the last acknowledgement come back. Should all of a packet's requests be refused, the
   /// answers (under 1 KiB each, as the kernel counts) fit in the receive buffer that `init` asks for.
-  private static let mostRequestsInPacket = 256
+  /// Tests raise it to see that answers are not lost in silence.
+  var mostRequestsInPacket = 256
   private static let receiveBufferSize: CInt = 208 * 1024
   private static let mostListAttempts = 32
 
@@ -88,7 +89,7 @@ extension RouteSocket {
     var refused: [NetlinkError.RefusedRequest] = []
     var start = 0
     while start < requests.count {
-      let packet = requests[start..<Self.endOfPacket(in: requests, from: start)]
+      let packet = requests[start..<endOfPacket(in: requests, from: start)]
       refused += try exchange(packet).refusals.map {
         NetlinkError.RefusedRequest(position: start + $0.position, refusal: $0.refusal)
       }
@@ -97,13 +98,13 @@ extension RouteSocket {
     if !refused.isEmpty { throw .partlyRefused(refused) }
   }
 
-  private static func endOfPacket(in requests: [RouteRequest], from start: Int) -> Int {
+  private func endOfPacket(in requests: [RouteRequest], from start: Int) -> Int {
     var end = start
     var size = 0
     while end < requests.count, end - start < mostRequestsInPacket {
       size += netlinkAligned(requests[end].message.count)
       // A request larger than a packet goes alone: the kernel is the one to refuse it.
-      if size > largestPacket, end > start { break }
+      if size > Self.largestPacket, end > start { break }
       end += 1
     }
     return end

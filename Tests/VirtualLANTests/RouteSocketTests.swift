@@ -1,7 +1,10 @@
+import Foundation
 import Glibc
 import NetworkAddresses
+import Synchronization
 import Testing
-import VirtualLAN
+
+@testable import VirtualLAN
 
 /// Against the real kernel, each test in a network namespace of its own.
 @Suite struct RouteSocketTests {
@@ -213,5 +216,62 @@ import VirtualLAN
       #expect(Set(links.map(\.index)).count == 301)
       #expect(links.filter(\.isBridge).allSatisfy { $0.mtu == 1450 && $0.isUp })
     }
+  }
+
+  /// Interfaces come and go on another thread all the while, until a listing had to be made again.
+  @Test func aListingAmongChangesIsMadeAgain() async throws {
+    try await NetworkNamespace.run {
+      var socket = try RouteSocket()
+      let lasting = (0..<300).map { name("br\($0)") }
+      try socket.perform(lasting.map { .createBridge($0) })
+      let churn = try Churn()
+      defer { churn.stop() }
+      let deadline = ContinuousClock.now + .seconds(120)
+      var hadToRepeat = false
+      while !hadToRepeat, ContinuousClock.now < deadline {
+        let before = socket.packetsSent
+        let names = Set(try socket.links().map(\.name))
+        #expect(names.isSuperset(of: lasting))
+        hadToRepeat = socket.packetsSent > before + 1
+      }
+      #expect(hadToRepeat, "no listing was interrupted, or none was noticed")
+    }
+  }
+
+  /// Two thousand refusals overflow the socket: that is an error, and it is over with the next request.
+  @Test func lostAnswersAreNoSuccess() async throws {
+    try await NetworkNamespace.run {
+      var socket = try RouteSocket()
+      socket.mostRequestsInPacket = 4096
+      let error = try #require(throws: NetlinkError.self) {
+        try socket.perform((0..<2000).map { .deleteLink(.name(name("gone\($0)"))) })
+      }
+      #expect(error.code == ENOBUFS)
+      try socket.perform(.createBridge(name("br0")))
+      #expect(try socket.link(named: name("br0"))?.isBridge == true)
+    }
+  }
+}
+
+/// Creates and deletes a bridge over and over, on a thread of its own in the namespace of the one that makes it.
+private final class Churn: Sendable {
+  private let isStopped = Atomic(false)
+  private let hasEnded = DispatchSemaphore(value: 0)
+
+  init() throws {
+    let socket = Mutex(try RouteSocket())
+    Thread {
+      while !self.isStopped.load(ordering: .relaxed) {
+        try? socket.withLock {
+          try $0.perform([.createBridge(name("passing")), .deleteLink(.name(name("passing")))])
+        }
+      }
+      self.hasEnded.signal()
+    }.start()
+  }
+
+  func stop() {
+    isStopped.store(true, ordering: .relaxed)
+    hasEnded.wait()
   }
 }
