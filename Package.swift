@@ -48,7 +48,17 @@ let package = Package(
     // Shims for vhost-net, taps and descriptor passing.
     .target(name: "CBackends"),
     room("Backends", ["CBackends", "CDevicePage", "DevicePages", "Xen"]),
+    // SHA-256 from Debian's libmd: small, static, no build time.
+    .target(name: "CDigest", linkerSettings: [.linkedLibrary("md")]),
+    room("ImageStore", ["CDigest", "DomainBuilder"]),
+    // Macros of linux/rtnetlink.h and linux/if_tun.h.
+    .target(name: "CNetlink"),
+    room("VirtualLAN", ["CNetlink", "NetworkAddresses"]),
     room("ChaosAPI", ["NetworkAddresses"]),
+    room(
+      "ShellPool",
+      ["Backends", "CBackends", "ChaosAPI", "DevicePages", "DomainBuilder", "ImageStore", "NetworkAddresses", "VirtualLAN", "Xen"]
+    ),
     program("chaos-backend", ["Backends", "CBackends"]),
     program(
       "chaosd", ["Xen", .product(name: "Hummingbird", package: "hummingbird")]),

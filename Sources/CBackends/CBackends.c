@@ -2,6 +2,7 @@
 #include "cbackends.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -27,6 +28,8 @@ int cbackends_vhost_set_region(int fd, uint64_t guest_address, uint64_t size, ui
 }
 
 int cbackends_tap_set_offload(int fd, unsigned long flags) { return ioctl(fd, TUNSETOFFLOAD, flags); }
+
+void cbackends_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
 
 int cbackends_accept(int fd) { return accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK); }
 

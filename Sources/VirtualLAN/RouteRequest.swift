@@ -39,15 +39,18 @@ public struct LinkChange: Hashable, Sendable {
   /// Comes too late in the message that also sets an interface up: the address is there by then. Set it
   /// while the interface is still down.
   public var addressGeneration: AddressGeneration?
+  /// The interface's own Ethernet address.
+  public var address: MACAddress?
 
   public init(
     master: Master? = nil, isUp: Bool? = nil, mtu: UInt32? = nil,
-    addressGeneration: AddressGeneration? = nil
+    addressGeneration: AddressGeneration? = nil, address: MACAddress? = nil
   ) {
     self.master = master
     self.isUp = isUp
     self.mtu = mtu
     self.addressGeneration = addressGeneration
+    self.address = address
   }
 }
 
@@ -149,6 +152,9 @@ extension NetlinkMessageBuilder {
   fileprivate mutating func append(_ change: LinkChange) {
     if let mtu = change.mtu {
       append(IFLA_MTU, integer: mtu)
+    }
+    if let address = change.address {
+      append(IFLA_ADDRESS, address.octets)
     }
     switch change.master {
     case .port(of: let bridge): append(IFLA_MASTER, integer: UInt32(bitPattern: bridge.rawValue))

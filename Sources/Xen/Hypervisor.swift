@@ -12,6 +12,8 @@ public struct DomainInfo: Sendable {
   public let shutdownReason: ShutdownReason
   /// 4 KiB pages the domain has now.
   public let pages: Int
+  /// The most pages it may have; beyond any host's memory when it has no limit.
+  public let maxPages: Int
   /// Nanoseconds of CPU time used by all vCPUs.
   public let cpuNanoseconds: UInt64
 }
@@ -310,6 +312,7 @@ extension DomainInfo {
     isRunning = raw.flags & cxen_domain_running != 0
     shutdownReason = ShutdownReason(rawValue: UInt8(truncatingIfNeeded: raw.flags >> 16))
     pages = Int(raw.tot_pages)
+    maxPages = Int(clamping: raw.max_pages)
     cpuNanoseconds = raw.cpu_time
   }
 }

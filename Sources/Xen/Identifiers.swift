@@ -49,7 +49,9 @@ public enum EventChannel {
 /// A domain's handle: 16 bytes that the toolstack chooses and the hypervisor keeps; chaos uses the guest's
 /// UUID in RFC 4122 byte order.
 public struct DomainHandle: Hashable, Sendable {
-  public let bytes: (UInt64, UInt64)
+  public private(set) var bytes: (UInt64, UInt64)
+
+  private init(high: UInt64, low: UInt64) { bytes = (high, low) }
 
   /// - Parameter bytes: exactly 16 bytes; anything else gives nil.
   public init?(_ bytes: some Collection<UInt8>) {
@@ -74,5 +76,42 @@ public struct DomainHandle: Hashable, Sendable {
   public func hash(into hasher: inout Hasher) {
     hasher.combine(bytes.0)
     hasher.combine(bytes.1)
+  }
+}
+
+extension DomainHandle {
+  /// A random UUID (RFC 4122, version 4).
+  public static func random() -> DomainHandle {
+    var generator = SystemRandomNumberGenerator()
+    var handle = DomainHandle(high: generator.next(), low: generator.next())
+    handle.bytes.0 = handle.bytes.0 & ~0xf000 | 0x4000
+    handle.bytes.1 = handle.bytes.1 & ~(3 << 62) | 1 << 63
+    return handle
+  }
+
+  /// Reads `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`; nil for anything else.
+  public init?(uuid text: String) {
+    let parts = text.utf8.split(separator: UInt8(ascii: "-"), omittingEmptySubsequences: false)
+    guard parts.map(\.count) == [8, 4, 4, 4, 12] else { return nil }
+    var words: [UInt64] = []
+    for half in [parts[0...2], parts[3...4]] {
+      let digits = String(decoding: half.joined(), as: UTF8.self)
+      guard digits.utf8.allSatisfy({ $0 != UInt8(ascii: "+") && $0 != UInt8(ascii: "-") }),
+        let word = UInt64(digits, radix: 16)
+      else { return nil }
+      words.append(word)
+    }
+    self.init(high: words[0], low: words[1])
+  }
+
+  /// The handle as a UUID, in lower case.
+  public var uuid: String {
+    func hexadecimal(_ value: UInt64, _ digits: Int) -> String {
+      let text = String(value, radix: 16)
+      return String(repeating: "0", count: max(0, digits - text.count)) + text
+    }
+    return hexadecimal(bytes.0 >> 32, 8) + "-" + hexadecimal(bytes.0 >> 16 & 0xffff, 4) + "-"
+      + hexadecimal(bytes.0 & 0xffff, 4) + "-" + hexadecimal(bytes.1 >> 48, 4) + "-"
+      + hexadecimal(bytes.1 & 0xffff_ffff_ffff, 12)
   }
 }

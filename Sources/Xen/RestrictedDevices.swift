@@ -122,13 +122,18 @@ public struct EventChannelSet: ~Copyable, @unchecked Sendable {
     _ = xenevtchn_notify(handle, port.rawValue)
   }
 
-  /// The next pending port, still masked; nil when none is pending. Blocks unless the descriptor does not.
-  public func nextPending() -> EventChannel.Port? {
-    let port = xenevtchn_pending(handle)
-    return port < 0 ? nil : EventChannel.Port(rawValue: UInt32(port))
+  /// The pending ports, at most 64, each masked until ``unmask(_:)``. Empty when none is pending and the
+  /// descriptor does not block.
+  public func takePending() -> [UInt32] {
+    [UInt32](unsafeUninitializedCapacity: 64) { buffer, initialized in
+      // /dev/xen/evtchn gives as many 4-byte ports as are pending (linux/drivers/xen/evtchn.c).
+      let count = read(descriptor, buffer.baseAddress, 64 * 4)
+      initialized = count > 0 ? count / 4 : 0
+    }
   }
 
-  public func unmask(_ port: EventChannel.Port) {
-    _ = xenevtchn_unmask(handle, port.rawValue)
+  /// Lets the ports ring again.
+  public func unmask(_ ports: inout [UInt32]) {
+    if !ports.isEmpty { _ = write(descriptor, &ports, ports.count * 4) }
   }
 }

@@ -30,6 +30,10 @@ int cbackends_vhost_set_region(int fd, uint64_t guest_address, uint64_t size, ui
 /* TUNSETOFFLOAD: its argument is a value, TUN_F_* bits. */
 int cbackends_tap_set_offload(int fd, unsigned long flags);
 
+/* posix_spawn: the child starts a session of its own (POSIX_SPAWN_SETSID, hidden without _GNU_SOURCE). */
+static const short cbackends_spawn_setsid = 0x80;
+/* pthread_setname_np for the calling thread; at most 15 bytes count. */
+void cbackends_name_thread(const char *name);
 /* accept4(2) with SOCK_CLOEXEC and SOCK_NONBLOCK. */
 int cbackends_accept(int fd);
 /* prctl(PR_SET_NO_NEW_PRIVS). */

@@ -1,0 +1,102 @@
+import Backends
+import CBackends
+#if canImport(Glibc)
+  import Glibc
+#endif
+import Synchronization
+
+/// The connection to chaos-backend, made when first needed and again after the back-end died; starts one when
+/// none listens.
+public final class BackendService: Sendable {
+  public let socket: String
+  private let program: String
+  private let user: String?
+  private let log: String
+  private let state = Mutex(State())
+
+  private struct State {
+    var client: BackendClient?
+    /// Rises with every new back-end process, so that whoever lost one sees it.
+    var generation = 0
+  }
+
+  /// - Parameters:
+  ///   - program: path of chaos-backend.
+  ///   - user: what it becomes after listening; nil keeps root, for systems without that user.
+  ///   - log: file its messages are appended to.
+  public init(socket: String, program: String, user: String?, log: String) {
+    self.socket = socket
+    self.program = program
+    self.user = user
+    self.log = log
+  }
+
+  /// Sends a request, connecting first where needed. A back-end that died meanwhile is not replaced here: the
+  /// guests it served must be handed over first, which is the caller's business (``reconnect()``).
+  @discardableResult
+  public func perform(
+    _ request: ControlProtocol.Request, descriptors: [Int32] = []
+  ) throws(BackendError) -> ControlProtocol.Reply {
+    let client = try current()
+    do {
+      return try client.perform(request, descriptors: descriptors)
+    } catch {
+      if error.errno == EPIPE || error.errno == ECONNRESET { drop(client) }
+      throw error
+    }
+  }
+
+  /// The domains the back-end serves now.
+  public func domains() throws(BackendError) -> [ControlProtocol.Status] { try current().domains() }
+
+  /// Counts the connections made; a change means that another process may serve now.
+  public var generation: Int { state.withLock { $0.generation } }
+
+  private func drop(_ client: BackendClient) {
+    state.withLock { state in
+      if state.client === client { state.client = nil }
+    }
+  }
+
+  private func current() throws(BackendError) -> BackendClient {
+    try state.withLock { state throws(BackendError) in
+      if let client = state.client { return client }
+      let client = try connect()
+      state.client = client
+      state.generation += 1
+      return client
+    }
+  }
+
+  private func connect() throws(BackendError) -> BackendClient {
+    if let client = try? BackendClient(path: socket) { return client }
+    try spawn()
+    // It listens within milliseconds; the limit is for a host under heavy load.
+    for _ in 0..<2000 {
+      if let client = try? BackendClient(path: socket) { return client }
+      usleep(5000)
+    }
+    throw BackendError("chaos-backend does not listen on \(socket)", errno: ETIMEDOUT)
+  }
+
+  /// Starts chaos-backend in a session of its own, so that it outlives this process.
+  private func spawn() throws(BackendError) {
+    var attributes = posix_spawnattr_t()
+    posix_spawnattr_init(&attributes)
+    defer { posix_spawnattr_destroy(&attributes) }
+    posix_spawnattr_setflags(&attributes, cbackends_spawn_setsid)
+    var files = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&files)
+    defer { posix_spawn_file_actions_destroy(&files) }
+    posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
+    posix_spawn_file_actions_addopen(&files, STDERR_FILENO, log, O_WRONLY | O_CREAT | O_APPEND, 0o640)
+    posix_spawn_file_actions_adddup2(&files, STDERR_FILENO, STDOUT_FILENO)
+    var arguments = [program, "--socket", socket]
+    if let user { arguments += ["--user", user] }
+    var pointers: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
+    defer { for pointer in pointers { free(pointer) } }
+    var child = pid_t()
+    let code = posix_spawn(&child, program, &files, &attributes, &pointers, environ)
+    if code != 0 { throw BackendError("start \(program)", errno: code) }
+  }
+}

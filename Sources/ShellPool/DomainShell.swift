@@ -1,0 +1,79 @@
+import DevicePages
+import DomainBuilder
+import Synchronization
+import VirtualLAN
+import Xen
+
+/// A domain with everything but an identity: memory, vCPUs, ports, rings, taps and, when hot, its image. A guest
+/// is one that was told who it is.
+///
+/// Keeps the start info and device page mapped, so that telling costs no hypercall.
+public final class DomainShell: Sendable {
+  public let handle: DomainHandle
+  public let domain: DomainID
+  public let flavour: Flavour
+  /// The taps of the vifs, by slot.
+  public let taps: [InterfaceName]
+  private let pages: Mutex<Pages>
+
+  private struct Pages: ~Copyable {
+    var mapping: ForeignMapping?
+  }
+
+  /// - Parameter pages: the frames of ``mappedFrames``, in that order; nil for a domain that can only be torn
+  ///   down.
+  init(
+    handle: DomainHandle, domain: DomainID, flavour: Flavour, taps: [InterfaceName],
+    pages: consuming ForeignMapping?
+  ) {
+    self.handle = handle
+    self.domain = domain
+    self.flavour = flavour
+    self.taps = taps
+    self.pages = Mutex(Pages(mapping: pages))
+  }
+
+  /// The start info and the device page.
+  static let mappedFrames = [Slots.startInfoFrame, Slots.devicePageFrame].map { GuestFrame(rawValue: $0) }
+
+  /// The name of the tap of a domain's vif slot.
+  static func tapName(_ domain: DomainID, slot: Int) -> InterfaceName {
+    InterfaceName("ch\(domain).\(slot)")!
+  }
+
+  /// The domain a tap's name says it belongs to; nil when the name is not one of ours.
+  static func owner(ofTap name: String) -> DomainID? {
+    let parts = name.split(separator: ".", omittingEmptySubsequences: false)
+    guard parts.count == 2, parts[0].hasPrefix("ch"), let id = UInt16(parts[0].dropFirst(2)),
+      UInt8(parts[1]) != nil
+    else { return nil }
+    return DomainID(rawValue: id)
+  }
+
+  /// Writes the whole start info page.
+  func write(_ info: StartInfo) {
+    pages.withLock { $0.mapping?.write(info.encoded(), at: 0) }
+  }
+
+  /// Writes the command line into the start info page.
+  public func writeCommandLine(_ commandLine: String) {
+    let field = StartInfo.commandLineField(commandLine)
+    pages.withLock { $0.mapping?.write(field.bytes, at: field.offset) }
+  }
+
+  /// Lays a device page for a guest that has not started.
+  public func write(_ page: DevicePage) {
+    pages.withLock { $0.mapping?.write(page.encoded(), at: GuestFrame.size) }
+  }
+
+  /// The same domain under another handle. This object gives its pages up.
+  func renamed(to handle: DomainHandle) -> DomainShell {
+    let mapping = pages.withLock { $0.mapping.take() }
+    return DomainShell(handle: handle, domain: domain, flavour: flavour, taps: taps, pages: mapping)
+  }
+
+  /// Lets go of the pages; a domain is gone only when nobody maps it.
+  func unmap() {
+    pages.withLock { $0.mapping = nil }
+  }
+}

@@ -1,0 +1,367 @@
+import Backends
+import DevicePages
+import DomainBuilder
+#if canImport(Glibc)
+  import Glibc
+#endif
+import ImageStore
+import Synchronization
+import VirtualLAN
+import Xen
+
+/// Makes and unmakes shells: the prepare phase.
+public final class ShellBuilder: Sendable {
+  public let hypervisor: Hypervisor
+  public let network: HostNetwork
+  public let backend: BackendService
+  public let records: RecordStore
+  /// Folder of the console logs.
+  private let logs: String
+  /// Where a new vCPU's constant records come from; the same for every domain of a host.
+  private let startContext = Mutex<StartContext?>(nil)
+
+  public init(
+    hypervisor: Hypervisor, network: HostNetwork, backend: BackendService, records: RecordStore, logs: String
+  ) {
+    self.hypervisor = hypervisor
+    self.network = network
+    self.backend = backend
+    self.records = records
+    self.logs = logs
+  }
+
+  /// The images a shell gets loaded.
+  public struct Images: Sendable {
+    public let kernel: StoredImage
+    public let ramdisk: StoredImage?
+
+    public init(kernel: StoredImage, ramdisk: StoredImage?) {
+      self.kernel = kernel
+      self.ramdisk = ramdisk
+    }
+
+    /// What is in force on the vifs of a guest that runs the kernel.
+    public var vifFeatures: VifFeatures {
+      VifFeatures.inForce(declared: kernel.kernel?.runtime?.vifFeatures ?? 0)
+    }
+  }
+
+  // MARK: Prepare
+
+  /// Makes a shell; on failure nothing of it is left.
+  ///
+  /// - Parameters:
+  ///   - images: present exactly when the flavour is hot.
+  ///   - observe: called before each step.
+  public func build(
+    _ flavour: Flavour, handle: DomainHandle, images: Images?, observe: Procedure.Observer?
+  ) throws -> DomainShell {
+    var procedure = Procedure("prepare", observe: observe)
+    do {
+      let shell = try prepare(flavour, handle, images, &procedure)
+      try procedure.step("record shell") {
+        try records.write(DomainRecord(handle: handle, phase: .shell, flavour: flavour))
+      }
+      return shell
+    } catch {
+      procedure.rollBack()
+      throw error
+    }
+  }
+
+  private func prepare(
+    _ flavour: Flavour, _ handle: DomainHandle, _ images: Images?, _ procedure: inout Procedure
+  ) throws -> DomainShell {
+    try procedure.step("record") {
+      try records.write(DomainRecord(handle: handle, phase: .building, flavour: flavour))
+    } undo: { [records] in
+      records.remove(handle)
+    }
+    let domain = try procedure.step("create domain") {
+      try hypervisor.createDomain(handle: handle, maxVCPUs: flavour.vcpus)
+    } undo: { domain in
+      try? self.destroyDomain(domain, handle)
+    }
+    try procedure.step("limit") { try setLimits(domain, flavour) }
+    try procedure.step("populate") { try populate(domain, flavour) }
+    try procedure.step("wire") { try wire(domain, flavour) }
+    var queues: [Descriptors] = []
+    for slot in 0..<flavour.vifs {
+      queues.append(try createTap(domain, slot, &procedure))
+    }
+    let pages = try procedure.step("map pages") { try layPages(domain) }
+    let shell = DomainShell(
+      handle: handle, domain: domain, flavour: flavour,
+      taps: (0..<flavour.vifs).map { DomainShell.tapName(domain, slot: $0) }, pages: pages.take())
+    try procedure.step("unmap pages on failure") {
+    } undo: {
+      shell.unmap()
+    }
+    try procedure.step("attach back-end") {
+      try attachBackend(shell, features: images?.vifFeatures ?? .always, queues: queues)
+    } undo: {
+      _ = try? self.backend.perform(.detach(domain))
+    }
+    if let images { try procedure.step("load image") { try load(images, into: shell, commandLine: "") } }
+    return shell
+  }
+
+  private func setLimits(_ domain: DomainID, _ flavour: Flavour) throws(XenError) {
+    try hypervisor.setMaxMemory(domain, kibibytes: UInt64(flavour.pages) * 4)
+    try hypervisor.setMaxVCPUs(domain, flavour.vcpus)
+    try hypervisor.setPagingPool(domain, bytes: UInt64(flavour.pagingPoolPages) * 4096)
+  }
+
+  private func populate(_ domain: DomainID, _ flavour: Flavour) throws {
+    guard let plan = flavour.memoryPlan else { throw XenError(call: "plan memory", domain: domain, errno: EINVAL) }
+    for batch in plan.batches {
+      try hypervisor.populate(domain, extents: batch.extents, order: batch.order)
+    }
+    var special = [Slots.startInfoFrame, Slots.devicePageFrame, Slots.consoleFrame, Slots.powerctlFrame].map {
+      GuestFrame(rawValue: $0)
+    }
+    for slot in 0..<flavour.vifs { special += Self.window(slot, frames: flavour.windowFrames) }
+    try hypervisor.populate(domain, extents: special, order: 0)
+  }
+
+  private static func window(_ slot: Int, frames: Int) -> [GuestFrame] {
+    let first = GuestFrame(rawValue: Slots.windowFrame(vif: slot))
+    return (0..<frames).map { first.advanced(by: $0) }
+  }
+
+  /// Everything a guest would have to ask for on another toolstack: rings zeroed, ports allocated, shared pages
+  /// placed, the console announced to kernels that know nothing of the device page.
+  private func wire(_ domain: DomainID, _ flavour: Flavour) throws(XenError) {
+    var zeroed = [Slots.consoleFrame, Slots.powerctlFrame].map { GuestFrame(rawValue: $0) }
+    let rings = VifRings(windowFrames: flavour.windowFrames)
+    let ringFrames = (Int(rings.buffers) + GuestFrame.size - 1) / GuestFrame.size
+    for slot in 0..<flavour.vifs { zeroed += Self.window(slot, frames: ringFrames) }
+    let mapping = try hypervisor.map(domain, frames: zeroed)
+    mapping.zero(0..<mapping.byteCount)
+    for expected in 1...UInt32(Slots.portCount) {
+      let port = try hypervisor.allocatePort(domain)
+      // Ports are a function of the slot: a hypervisor that numbers them otherwise breaks the ABI.
+      guard port.rawValue == expected else {
+        throw XenError(call: "allocate event channel \(expected)", domain: domain, errno: EPROTO, detail: "got \(port)")
+      }
+    }
+    try hypervisor.place(domain, .sharedInfo, at: GuestFrame(rawValue: Slots.sharedInfoFrame))
+    try hypervisor.place(domain, .grantTable(index: 0), at: GuestFrame(rawValue: Slots.grantTableFrame))
+    try hypervisor.set(.consoleFrame, of: domain, to: Slots.consoleFrame)
+    try hypervisor.set(.consolePort, of: domain, to: UInt64(Slots.consolePort))
+  }
+
+  /// A tap queue and a vhost-net instance, both open; closed when dropped.
+  private final class Descriptors: Sendable {
+    let tap, vhost: Descriptor
+
+    init(tap: consuming Descriptor, vhost: consuming Descriptor) {
+      self.tap = tap
+      self.vhost = vhost
+    }
+  }
+
+  private func createTap(
+    _ domain: DomainID, _ slot: Int, _ procedure: inout Procedure
+  ) throws -> Descriptors {
+    let name = DomainShell.tapName(domain, slot: slot)
+    let queue = try procedure.step("create tap") {
+      try network.createTap(name)
+    } undo: { _ in
+      try? self.network.delete([name])
+    }
+    return Descriptors(tap: Descriptor(adopting: queue), vhost: try Self.openVhost())
+  }
+
+  private static func openVhost() throws(BackendError) -> Descriptor {
+    let raw = open("/dev/vhost-net", O_RDWR | O_CLOEXEC)
+    if raw < 0 { throw BackendError("open /dev/vhost-net", errno: errno) }
+    return Descriptor(adopting: raw)
+  }
+
+  /// Hands a mapping out of a step, once.
+  private final class MappingBox {
+    private var mapping: ForeignMapping?
+
+    init(_ mapping: consuming ForeignMapping) { self.mapping = .some(mapping) }
+
+    func take() -> ForeignMapping? { mapping.take() }
+  }
+
+  private func layPages(_ domain: DomainID) throws(XenError) -> MappingBox {
+    let mapping = try hypervisor.map(domain, frames: DomainShell.mappedFrames)
+    mapping.zero(0..<mapping.byteCount)
+    try hypervisor.setReadOnly(domain, frame: GuestFrame(rawValue: Slots.devicePageFrame))
+    return MappingBox(mapping)
+  }
+
+  // MARK: Back-end
+
+  /// Hands a domain to the back-end: what it may map, ring and write, and the queues of its vifs.
+  private func attachBackend(
+    _ shell: DomainShell, features: VifFeatures, queues: [Descriptors]
+  ) throws {
+    let privcmd = Descriptor(adopting: try RestrictedDevices.openPrivcmd(for: shell.domain))
+    let channels = Descriptor(adopting: try RestrictedDevices.openEventChannels(for: shell.domain))
+    let log = try openLog(shell.handle)
+    let vifs = (0..<shell.flavour.vifs).map {
+      ControlProtocol.Vif(
+        slot: UInt8($0), windowFrames: UInt32(shell.flavour.windowFrames), features: features.rawValue)
+    }
+    let key = ControlProtocol.DomainKey(domain: shell.domain, handle: shell.handle)
+    try backend.perform(
+      .attach(key, vifs: vifs),
+      descriptors: [privcmd.raw, channels.raw, log.raw] + queues.flatMap { [$0.tap.raw, $0.vhost.raw] })
+  }
+
+  /// Hands a domain to a back-end that does not serve it yet, because its predecessor died.
+  public func reattach(_ shell: DomainShell, features: VifFeatures) throws {
+    let queues = try shell.taps.map { name in
+      Descriptors(tap: Descriptor(adopting: try network.openTap(name)), vhost: try Self.openVhost())
+    }
+    try attachBackend(shell, features: features, queues: queues)
+  }
+
+  private func logPath(_ handle: DomainHandle) -> String { "\(logs)/\(handle.uuid).log" }
+
+  private func openLog(_ handle: DomainHandle) throws(BackendError) -> Descriptor {
+    let path = logPath(handle)
+    let raw = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o640)
+    if raw < 0 { throw BackendError("open console log \(path)", errno: errno) }
+    return Descriptor(adopting: raw)
+  }
+
+  // MARK: Image
+
+  /// Why images do not fit a flavour; nil when they do. Asked before anything is made.
+  public static func misfit(_ images: Images, _ flavour: Flavour) -> String? {
+    guard let kernel = images.kernel.kernel, let plan = flavour.memoryPlan else {
+      return "\(flavour.memoryMiB) MiB leave no room for RAM beside \(flavour.vifs) windows"
+    }
+    guard kernel.segments.allSatisfy({ plan.contains($0.range) }) else {
+      return "the image needs RAM up to \(kernel.end >> 10) KiB, \(flavour.memoryMiB) MiB of memory give "
+        + "\((plan.ram.first?.upperBound ?? 0) >> 10) KiB"
+    }
+    if let ramdisk = images.ramdisk,
+      plan.ramdiskAddress(size: UInt64(ramdisk.size), kernelEnd: kernel.end) == nil
+    {
+      return "kernel and ramdisk (\(ramdisk.size >> 10) KiB) do not fit \(flavour.memoryMiB) MiB of memory"
+    }
+    return nil
+  }
+
+  /// Copies kernel and ramdisk into a shell, lays its start info and points its vCPU at the entry.
+  public func load(_ images: Images, into shell: DomainShell, commandLine: String) throws {
+    guard let kernel = images.kernel.kernel, let plan = shell.flavour.memoryPlan else {
+      throw XenError(call: "load image", domain: shell.domain, errno: EINVAL)
+    }
+    let loader = KernelLoader(hypervisor: hypervisor, domain: shell.domain)
+    try images.kernel.withBytes { try loader.load(kernel, from: $0) }
+    var range: Range<UInt64>?
+    if let ramdisk = images.ramdisk {
+      let size = UInt64(ramdisk.size)
+      guard let address = plan.ramdiskAddress(size: size, kernelEnd: kernel.end) else {
+        throw XenError(call: "place ramdisk", domain: shell.domain, errno: ENOSPC)
+      }
+      try ramdisk.withBytes { try loader.write($0, padTo: size, at: address) }
+      range = address..<address + size
+    }
+    shell.write(StartInfo(plan: plan, commandLine: commandLine, ramdisk: range))
+    let context = try startContext(of: shell.domain)
+    try hypervisor.setContext(
+      of: shell.domain,
+      try context.bytes(entry: kernel.entry, startInfo: UInt32(Slots.startInfoFrame << 12)))
+  }
+
+  private func startContext(of domain: DomainID) throws(XenError) -> StartContext {
+    try startContext.withLock { context throws(XenError) in
+      if let context { return context }
+      let read = StartContext(template: try hypervisor.context(of: domain))
+      context = read
+      return read
+    }
+  }
+
+  // MARK: Adopt and unmake
+
+  /// Takes over a domain that another chaosd made.
+  public func adopt(_ record: DomainRecord, domain: DomainID) throws(XenError) -> DomainShell {
+    let mapping = try hypervisor.map(domain, frames: DomainShell.mappedFrames)
+    return DomainShell(
+      handle: record.handle, domain: domain, flavour: record.flavour,
+      taps: (0..<record.flavour.vifs).map { DomainShell.tapName(domain, slot: $0) }, pages: .some(mapping))
+  }
+
+  /// Stands for a domain that can only be torn down: one found half-made, or whose pages cannot be mapped.
+  public func remains(_ record: DomainRecord, domain: DomainID) -> DomainShell {
+    DomainShell(
+      handle: record.handle, domain: domain, flavour: record.flavour,
+      taps: (0..<record.flavour.vifs).map { DomainShell.tapName(domain, slot: $0) }, pages: nil)
+  }
+
+  /// Gives a shell the handle its guest was asked to have.
+  public func rename(_ shell: DomainShell, to handle: DomainHandle) throws -> DomainShell {
+    try hypervisor.setHandle(shell.domain, handle)
+    records.remove(shell.handle)
+    Glibc.rename(logPath(shell.handle), logPath(handle))
+    return shell.renamed(to: handle)
+  }
+
+  /// Unmakes a domain and everything that was made for it: vhost stopped, pages unmapped, domain destroyed and
+  /// waited for, taps, log and record removed. Safe to repeat.
+  public func tearDown(_ shell: DomainShell) throws {
+    do {
+      try backend.perform(.detach(shell.domain))
+    } catch {
+      // Without a back-end nothing serves the domain; what died with it needs no detaching.
+    }
+    shell.unmap()
+    try destroyDomain(shell.domain, shell.handle)
+    try network.delete(shell.taps)
+    unlink(logPath(shell.handle))
+    records.remove(shell.handle)
+  }
+
+  /// Destroys a domain if it is still ours and waits until the hypervisor has let go of it.
+  private func destroyDomain(_ domain: DomainID, _ handle: DomainHandle) throws {
+    guard try isOurs(domain, handle) else { return }
+    try hypervisor.destroy(domain)
+    // The hypervisor lets go in its own time, a few milliseconds: look often at first.
+    var pause: UInt32 = 200
+    for _ in 0..<500 {
+      if try !isOurs(domain, handle) { return }
+      usleep(pause)
+      pause = min(pause * 2, 20_000)
+    }
+    throw XenError(call: "wait for the end of domain", domain: domain, errno: ETIMEDOUT)
+  }
+
+  /// Whether a domain still is the one we made: its number may have been reused.
+  public func isOurs(_ domain: DomainID, _ handle: DomainHandle) throws(XenError) -> Bool {
+    try hypervisor.info(of: domain)?.handle == handle
+  }
+
+  /// Removes taps and logs that belong to no domain of ours: what a kill in the middle of a step left.
+  public func sweep(keeping shells: [DomainShell]) throws {
+    let domains = Set(shells.map(\.domain))
+    let orphans = try network.links().map(\.name).filter { name in
+      DomainShell.owner(ofTap: name.description).map { !domains.contains($0) } ?? false
+    }
+    try network.delete(orphans)
+    let kept = Set(shells.map { logPath($0.handle) })
+    for path in Self.files(in: logs) where path.hasSuffix(".log") && !kept.contains(path) { unlink(path) }
+  }
+
+  private static func files(in folder: String) -> [String] {
+    guard let directory = opendir(folder) else { return [] }
+    defer { closedir(directory) }
+    var paths: [String] = []
+    while let entry = readdir(directory) {
+      let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
+        String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+      }
+      if !name.hasPrefix(".") { paths.append("\(folder)/\(name)") }
+    }
+    return paths
+  }
+}

@@ -1,0 +1,76 @@
+import Glibc
+import NetworkAddresses
+import Synchronization
+
+/// The host's links as guests use them: taps that chaosd owns, and the bridges they are ports of.
+///
+/// One socket serves all threads in turn: the kernel takes rtnetlink requests one at a time anyway.
+public final class HostNetwork: Sendable {
+  private let socket: Mutex<RouteSocket>
+
+  public init() throws(NetlinkError) { socket = Mutex(try RouteSocket()) }
+
+  /// rtnetlink requests sent so far, for tests and measurements.
+  public var messagesSent: Int { socket.withLock { $0.messagesSent } }
+
+  /// The address of every guest's tap on dom0's side. The highest there is, so that a bridge, which takes the
+  /// lowest of its ports' addresses, never changes its own when a guest comes or goes.
+  private static let tapAddress = MACAddress("fe:ff:ff:ff:ff:ff")!
+
+  /// Creates a persistent tap, down and without an IPv6 address of its own, and returns its queue's descriptor,
+  /// which the caller owns.
+  public func createTap(_ name: InterfaceName) throws(NetlinkError) -> CInt {
+    let tap = try Tap.create(name: name)
+    do {
+      let change = LinkChange(
+        addressGeneration: LinkChange.AddressGeneration.none, address: Self.tapAddress)
+      try perform([.changeLink(.name(name), change)])
+    } catch {
+      try? perform([.deleteLink(.name(name))])
+      throw error
+    }
+    return tap.takeDescriptor()
+  }
+
+  /// A new descriptor of an existing tap's queue, for a back-end that lost its own.
+  public func openTap(_ name: InterfaceName) throws(NetlinkError) -> CInt {
+    try Tap.open(name: name).takeDescriptor()
+  }
+
+  /// The link of that name; nil when there is none.
+  public func link(named name: InterfaceName) throws(NetlinkError) -> Link? {
+    try socket.withLock { socket throws(NetlinkError) in try socket.link(named: name) }
+  }
+
+  public func links() throws(NetlinkError) -> [Link] {
+    try socket.withLock { socket throws(NetlinkError) in try socket.links() }
+  }
+
+  /// Puts taps into their bridges and sets them up: one message a tap, all in one batch.
+  public func join(_ ports: [(tap: InterfaceName, bridge: InterfaceIndex, mtu: Int)])
+    throws(NetlinkError)
+  {
+    try perform(
+      ports.map { port in
+        .changeLink(
+          .name(port.tap),
+          LinkChange(master: .port(of: port.bridge), isUp: true, mtu: UInt32(clamping: port.mtu)))
+      })
+  }
+
+  /// Deletes links that may be gone already.
+  public func delete(_ names: [InterfaceName]) throws(NetlinkError) {
+    for name in names {
+      do {
+        try perform([.deleteLink(.name(name))])
+      } catch {
+        if error.code != ENODEV { throw error }
+      }
+    }
+  }
+
+  private func perform(_ requests: [RouteRequest]) throws(NetlinkError) {
+    if requests.isEmpty { return }
+    try socket.withLock { socket throws(NetlinkError) in try socket.perform(requests) }
+  }
+}
