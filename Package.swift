@@ -59,6 +59,12 @@ let package = Package(
       "ShellPool",
       ["Backends", "CBackends", "ChaosAPI", "DevicePages", "DomainBuilder", "ImageStore", "NetworkAddresses", "VirtualLAN", "Xen"]
     ),
+    room(
+      "Toolstack",
+      [
+        "Backends", "CDevicePage", "ChaosAPI", "DevicePages", "ImageStore", "NetworkAddresses", "ShellPool",
+        "VirtualLAN", "Xen",
+      ]),
     program("chaos-backend", ["Backends", "CBackends"]),
     program(
       "chaosd", ["Xen", .product(name: "Hummingbird", package: "hummingbird")]),

@@ -4,6 +4,8 @@ import NetworkAddresses
 extension DevicePage {
   /// Bytes of a page.
   public static let size = 4096
+  /// The ABI version laid out here.
+  public static let version = Int(CHAOS_PAGE_VERSION)
 
   // MARK: Encoding
 

@@ -35,19 +35,22 @@ public struct GuestRecord: Equatable, Sendable {
   public var imageName: String?
   public var kernel: ImageDigest
   public var ramdisk: ImageDigest?
+  /// The device page version the image speaks; nil for one that knows nothing of the page.
+  public var runtimeABI: Int?
   public var commandLine: String
   /// Seconds since 1970.
   public var created: Int
   public var vifs: [VifRecord]
 
   public init(
-    name: String, imageName: String?, kernel: ImageDigest, ramdisk: ImageDigest?, commandLine: String,
-    created: Int, vifs: [VifRecord]
+    name: String, imageName: String?, kernel: ImageDigest, ramdisk: ImageDigest?, runtimeABI: Int?,
+    commandLine: String, created: Int, vifs: [VifRecord]
   ) {
     self.name = name
     self.imageName = imageName
     self.kernel = kernel
     self.ramdisk = ramdisk
+    self.runtimeABI = runtimeABI
     self.commandLine = commandLine
     self.created = created
     self.vifs = vifs
@@ -141,6 +144,7 @@ extension GuestRecord {
     object["image"] = imageName.map { .string($0) }
     object["kernel"] = .string(kernel.hexadecimal)
     object["ramdisk"] = ramdisk.map { .string($0.hexadecimal) }
+    object["abi"] = runtimeABI.map { .number($0) }
     object["cmdline"] = .string(commandLine)
     object["created"] = .number(created)
     object["vifs"] = .array(vifs.map(\.json))
@@ -156,7 +160,8 @@ extension GuestRecord {
     guard decoded.count == vifs.count else { return nil }
     self.init(
       name: name, imageName: json["image"]?.text, kernel: kernel,
-      ramdisk: json["ramdisk"]?.text.flatMap { ImageDigest($0) }, commandLine: commandLine, created: created,
+      ramdisk: json["ramdisk"]?.text.flatMap { ImageDigest($0) }, runtimeABI: json["abi"]?.int,
+      commandLine: commandLine, created: created,
       vifs: decoded)
   }
 }

@@ -341,7 +341,7 @@ public enum BackgroundThread {
         let body = Unmanaged<Body>.fromOpaque(argument!).takeRetainedValue()
         cbackends_name_thread(body.name)
         // On Linux a process ID of 0 means the calling thread alone.
-        if body.niceness != 0 { setpriority(PRIO_PROCESS, 0, body.niceness) }
+        if body.niceness != 0 { setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, body.niceness) }
         body.run()
         return nil
       }, body.toOpaque())

@@ -129,6 +129,9 @@ public final class ShellBuilder: Sendable {
     return (0..<frames).map { first.advanced(by: $0) }
   }
 
+  /// Where every guest's device page is.
+  public static let devicePageFrame = GuestFrame(rawValue: Slots.devicePageFrame)
+
   /// Everything a guest would have to ask for on another toolstack: rings zeroed, ports allocated, shared pages
   /// placed, the console announced to kernels that know nothing of the device page.
   private func wire(_ domain: DomainID, _ flavour: Flavour) throws(XenError) {
@@ -191,7 +194,7 @@ public final class ShellBuilder: Sendable {
   private func layPages(_ domain: DomainID) throws(XenError) -> MappingBox {
     let mapping = try hypervisor.map(domain, frames: DomainShell.mappedFrames)
     mapping.zero(0..<mapping.byteCount)
-    try hypervisor.setReadOnly(domain, frame: GuestFrame(rawValue: Slots.devicePageFrame))
+    try hypervisor.setReadOnly(domain, frame: Self.devicePageFrame)
     return MappingBox(mapping)
   }
 

@@ -1,0 +1,349 @@
+import ChaosAPI
+import DevicePages
+#if canImport(Glibc)
+  import Glibc
+#endif
+import ImageStore
+import NetworkAddresses
+import ShellPool
+import VirtualLAN
+import Xen
+
+/// A create whose every value was checked and found possible.
+private struct Plan {
+  let request: CreateRequest
+  let name: String
+  /// Chosen by the client; nil: the shell's own becomes the guest's.
+  let handle: DomainHandle?
+  /// The flavour with its image.
+  let flavour: Flavour
+  let images: ShellBuilder.Images
+  let vifs: [PlannedVif]
+
+  struct PlannedVif {
+    let request: VifRequest
+    let bridge: Link
+    let mtu: Int
+  }
+}
+
+extension Toolstack {
+  // MARK: One guest
+
+  /// Makes one guest. Blocks until it runs (or, if asked, is paused); on failure nothing of it is left.
+  public func create(_ request: CreateRequest) throws(APIError) -> CreateResult {
+    let start = Self.microseconds()
+    try request.validate()
+    if let existing = try existing(request) { return existing }
+    let handle = request.uuid.flatMap { DomainHandle(uuid: $0) }
+    if let handle, !registry.reserve(handle) {
+      throw APIError(.conflict, "uuid: a create with it is under way: '\(handle.uuid)'", field: "uuid")
+    }
+    defer { if let handle { registry.release(handle) } }
+    let name = request.name ?? "guest-\((handle ?? .random()).uuid.prefix(8))"
+    try registry.reserve(names: [name])
+    defer { registry.release(names: [name]) }
+    return try create(request, name: name, handle: handle, start: start)
+  }
+
+  /// The guest an earlier try of the same request made.
+  private func existing(_ request: CreateRequest) throws(APIError) -> CreateResult? {
+    guard let handle = request.uuid.flatMap({ DomainHandle(uuid: $0) }), let guest = registry[handle] else {
+      return nil
+    }
+    if let name = request.name, name != guest.name {
+      throw APIError(.conflict, "uuid: belongs to guest '\(guest.name)'", field: "uuid")
+    }
+    return CreateResult(guest: try info(of: guest), shell: .none, microseconds: 0)
+  }
+
+  /// Makes a guest whose name is reserved.
+  private func create(
+    _ request: CreateRequest, name: String, handle: DomainHandle?, start: Int
+  ) throws(APIError) -> CreateResult {
+    pool.beginCreate()
+    defer { pool.endCreate() }
+    let plan = try plan(request, name: name, handle: handle)
+    do {
+      let (shell, kind) = try obtainShell(plan)
+      let guest = try execute(plan, shell, kind)
+      hits.withLock { hits in
+        switch kind {
+        case .hot: hits.hot += 1
+        case .blank: hits.blank += 1
+        case .none: hits.none += 1
+        }
+      }
+      let state: GuestState = request.paused ? .paused : .running
+      return CreateResult(
+        guest: describe(guest, state: state, cpuNanoseconds: 0), shell: kind,
+        microseconds: Self.microseconds() - start)
+    } catch {
+      throw APIError(error)
+    }
+  }
+
+  private static func microseconds() -> Int {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return time.tv_sec * 1_000_000 + time.tv_nsec / 1000
+  }
+
+  // MARK: Many guests
+
+  /// Makes the guests a request with a count stands for, one after another, all of them or none.
+  ///
+  /// - Parameter made: called after each.
+  public func createAll(
+    _ request: CreateRequest, made: (CreateResult) async throws -> Void
+  ) async throws {
+    try request.validate()
+    let requests = request.expanded().enumerated().map { number, single in
+      var named = single
+      if named.name == nil { named.name = "guest-\(DomainHandle.random().uuid.prefix(8))-\(number + 1)" }
+      return named
+    }
+    let names = requests.compactMap(\.name)
+    try registry.reserve(names: names)
+    defer { registry.release(names: names) }
+    try checkRoom(for: requests)
+    var guests: [DomainHandle] = []
+    do {
+      for (single, name) in zip(requests, names) {
+        let result = try create(single, name: name, handle: nil, start: Self.microseconds())
+        if let handle = DomainHandle(uuid: result.guest.uuid) { guests.append(handle) }
+        try await made(result)
+      }
+    } catch let error as APIError {
+      for handle in guests.reversed() {
+        if let guest = registry[handle] { try? destroy(guest) }
+      }
+      throw error
+    }
+  }
+
+  /// Refuses a batch that cannot fit, before the first of it is made.
+  private func checkRoom(for requests: [CreateRequest]) throws(APIError) {
+    guard let first = requests.first else { return }
+    let flavour = try flavour(of: first, image: nil)
+    let pages = flavour.hostPages * requests.count
+    // Shells that fit are memory already spent for these guests; the pool gives the others back.
+    let pooled = pool.status.reduce(0) { $0 + $1.ready * $1.flavour.hostPages }
+    guard capacity.hasRoom(pages - pooled) else {
+      throw noMemory(flavour.memoryMiB * requests.count)
+    }
+  }
+
+  // MARK: Checking
+
+  /// Checks all that can be checked against the host before anything is made.
+  private func plan(
+    _ request: CreateRequest, name: String, handle: DomainHandle?
+  ) throws(APIError) -> Plan {
+    let images = try findImages(request)
+    let hot = Flavour.HotImage(kernel: images.kernel.digest, ramdisk: images.ramdisk?.digest)
+    let flavour = try flavour(of: request, image: hot)
+    if let misfit = ShellBuilder.misfit(images, flavour) {
+      throw APIError(.invalidArgument, "memory: \(misfit)", field: "memory")
+    }
+    var vifs: [Plan.PlannedVif] = []
+    for (index, vif) in request.vifs.enumerated() { vifs.append(try plan(vif, field: "vifs[\(index)]")) }
+    return Plan(
+      request: request, name: name, handle: handle, flavour: flavour, images: images, vifs: vifs)
+  }
+
+  private func findImages(_ request: CreateRequest) throws(APIError) -> ShellBuilder.Images {
+    do {
+      let kernel = try images.find(request.image)
+      do {
+        let ramdisk = try request.ramdisk.map { try images.find($0, isKernel: false) }
+        return ShellBuilder.Images(kernel: kernel, ramdisk: ramdisk)
+      } catch {
+        throw APIError(error as? ImageStoreError ?? .unknown(request.ramdisk ?? ""), field: "ramdisk")
+      }
+    } catch let error as APIError {
+      throw error
+    } catch let error as ImageStoreError {
+      throw APIError(error, field: "kernel")
+    } catch {
+      throw APIError(error)
+    }
+  }
+
+  private func flavour(of request: CreateRequest, image: Flavour.HotImage?) throws(APIError) -> Flavour {
+    let flavour = Flavour(
+      memoryMiB: request.memoryMiB, vcpus: request.vcpus, vifs: request.vifs.count,
+      windowKiB: request.windowKiB ?? Flavour.defaultWindowKiB, image: image)
+    guard flavour.memoryPlan != nil else {
+      throw .refused(
+        "memory", "too small for \(flavour.vifs) windows of \(flavour.windowKiB) KiB", "\(flavour.memoryMiB)")
+    }
+    return flavour
+  }
+
+  private func plan(_ vif: VifRequest, field: String) throws(APIError) -> Plan.PlannedVif {
+    guard let name = InterfaceName(vif.bridge) else {
+      throw .refused("\(field).bridge", "not an interface name", vif.bridge)
+    }
+    let link: Link?
+    do { link = try network.link(named: name) } catch { throw APIError(error) }
+    guard let link else {
+      throw APIError(.notFound, "\(field).bridge: no such bridge: '\(vif.bridge)'", field: "\(field).bridge")
+    }
+    guard link.isBridge else { throw .refused("\(field).bridge", "not a bridge", vif.bridge) }
+    let mtu = vif.mtu ?? min(Int(link.mtu), Int(UInt16.max))
+    guard mtu <= Int(link.mtu) else {
+      throw .refused("\(field).mtu", "above the bridge's \(link.mtu)", "\(mtu)")
+    }
+    return Plan.PlannedVif(request: vif, bridge: link, mtu: mtu)
+  }
+
+  private func noMemory(_ mebibytes: Int) -> APIError {
+    let free = ((try? hypervisor.hostMemory().freePages) ?? 0) / 256
+    return APIError(
+      .noCapacity, "memory: \(mebibytes) MiB wanted, \(free) MiB free on the host", field: "memory")
+  }
+
+  // MARK: Shell
+
+  /// A shell for the guest: hot if there is one, else blank, else made on the spot.
+  private func obtainShell(_ plan: Plan) throws -> (DomainShell, ShellKind) {
+    if plan.request.pool {
+      if let shell = takeLiving(plan.flavour) { return (shell, .hot) }
+      if let shell = takeLiving(plan.flavour.blank) { return (shell, .blank) }
+    }
+    return (try buildShell(plan), .none)
+  }
+
+  /// Takes a shell whose domain still is ours; somebody may have destroyed it with another tool.
+  private func takeLiving(_ flavour: Flavour) -> DomainShell? {
+    while let shell = pool.take(flavour) {
+      if (try? builder.isOurs(shell.domain, shell.handle)) == true { return shell }
+      report("the shell in domain \(shell.domain) is gone")
+      try? builder.tearDown(shell)
+    }
+    return nil
+  }
+
+  private func buildShell(_ plan: Plan) throws -> DomainShell {
+    guard try capacity.dom0IsFixed().isFixed else { throw APIError(.noCapacity, Capacity.dom0Advice) }
+    let pages = plan.flavour.hostPages
+    if !capacity.reserve(pages) {
+      guard pool.makeRoom(pages: pages), capacity.reserve(pages) else { throw noMemory(plan.flavour.memoryMiB) }
+    }
+    defer { capacity.release(pages) }
+    return try builder.build(
+      plan.flavour, handle: plan.handle ?? .random(), images: plan.images, observe: observe)
+  }
+
+  // MARK: Execute
+
+  /// Tells a shell who it is and starts it. On failure nothing of the shell is left.
+  private func execute(_ plan: Plan, _ shell: DomainShell, _ kind: ShellKind) throws -> Guest {
+    var procedure = Procedure("create", observe: observe)
+    var current = shell
+    do {
+      if let handle = plan.handle, handle != shell.handle {
+        current = try procedure.step("rename") { try builder.rename(shell, to: handle) }
+      }
+      let record = guestRecord(plan, handle: current.handle)
+      let domain = DomainRecord(handle: current.handle, phase: .starting, flavour: current.flavour, guest: record)
+      try procedure.step("record") { try builder.records.write(domain) }
+      if kind == .blank {
+        try procedure.step("load image") { try loadBlank(plan, current) }
+      }
+      try procedure.step("write identity") {
+        current.write(Self.devicePage(record, current))
+        current.writeCommandLine(record.commandLine)
+      }
+      try procedure.step("join bridges") {
+        try network.join(
+          zip(current.taps, plan.vifs).map { (tap: $0, bridge: $1.bridge.index, mtu: $1.mtu) })
+      }
+      let guest = Guest(record: record, shell: current)
+      // Known before it runs, so that nothing it says is lost.
+      registry.insert(guest)
+      do {
+        if !plan.request.paused {
+          try procedure.step("unpause") { try hypervisor.unpause(current.domain) }
+        }
+        try procedure.step("record guest") {
+          var finished = domain
+          finished.phase = .guest
+          try builder.records.write(finished)
+        }
+      } catch {
+        registry.remove(guest)
+        throw error
+      }
+      return guest
+    } catch {
+      try? builder.tearDown(current)
+      throw error
+    }
+  }
+
+  private func loadBlank(_ plan: Plan, _ shell: DomainShell) throws {
+    try builder.load(plan.images, into: shell, commandLine: plan.request.cmdline)
+    let features = plan.images.vifFeatures
+    if features != .always {
+      for slot in shell.taps.indices {
+        try builder.backend.perform(
+          .setFeatures(shell.domain, slot: UInt8(slot), features: features.rawValue))
+      }
+    }
+  }
+
+  private func guestRecord(_ plan: Plan, handle: DomainHandle) -> GuestRecord {
+    let request = plan.request
+    return GuestRecord(
+      name: plan.name, imageName: request.image.hasPrefix("sha256:") ? nil : request.image,
+      kernel: plan.images.kernel.digest, ramdisk: plan.images.ramdisk?.digest,
+      runtimeABI: plan.images.kernel.kernel?.runtime.map { Int($0.abiVersion) },
+      commandLine: request.cmdline, created: time(nil),
+      vifs: plan.vifs.enumerated().map { slot, vif in
+        VifRecord(
+          mac: vif.request.mac.flatMap { MACAddress($0) } ?? Self.defaultMAC(handle, slot: slot),
+          bridge: vif.bridge.name, mtu: vif.mtu, features: plan.images.vifFeatures.rawValue,
+          ipv4: vif.request.ip.flatMap { IPv4Interface($0) },
+          ipv4Gateway: vif.request.gateway.flatMap { IPv4Address($0) },
+          ipv6: vif.request.ip6.flatMap { IPv6Interface($0) },
+          ipv6Gateway: vif.request.gateway6.flatMap { IPv6Address($0) })
+      })
+  }
+
+  /// A locally administered unicast address made of the UUID's random bits, so that it needs no bookkeeping.
+  private static func defaultMAC(_ handle: DomainHandle, slot: Int) -> MACAddress {
+    var octets = Array(handle.octets.suffix(6))
+    octets[0] = octets[0] & 0xfc | 0x02
+    octets[5] = octets[5] &+ UInt8(slot)
+    return MACAddress(octets: octets)!
+  }
+
+  private static func devicePage(_ record: GuestRecord, _ shell: DomainShell) -> DevicePage {
+    let identity = DevicePage.Identity(
+      uuid: shell.handle.octets, created: UInt64(record.created) * 1_000_000_000,
+      imageDigest: record.kernel.bytes, name: record.name, commandLine: record.commandLine,
+      vcpus: UInt32(shell.flavour.vcpus), memoryKiB: UInt32(clamping: shell.flavour.memoryMiB * 1024))
+    var devices: [DevicePage.Device] = [
+      .init(
+        kind: .console, index: 0, state: .connected, port: Slots.consolePort, firstFrame: Slots.consoleFrame,
+        frameCount: 1),
+      .init(
+        kind: .powerctl, index: 0, state: .connected, port: Slots.powerctlPort,
+        firstFrame: Slots.powerctlFrame, frameCount: 1),
+    ]
+    for (slot, vif) in record.vifs.enumerated() { devices.append(device(vif, slot, shell.flavour)) }
+    return DevicePage(identity: identity, devices: devices)
+  }
+
+  private static func device(_ vif: VifRecord, _ slot: Int, _ flavour: Flavour) -> DevicePage.Device {
+    .init(
+      kind: .vif, index: UInt16(slot), state: .connected, port: Slots.port(vif: slot),
+      firstFrame: Slots.windowFrame(vif: slot), frameCount: UInt32(flavour.windowFrames),
+      vif: .init(
+        mac: vif.mac, mtu: UInt16(clamping: vif.mtu), features: vif.features,
+        rings: VifRings(windowFrames: flavour.windowFrames), ipv4: vif.ipv4, ipv4Gateway: vif.ipv4Gateway,
+        ipv6: vif.ipv6, ipv6Gateway: vif.ipv6Gateway))
+  }
+}

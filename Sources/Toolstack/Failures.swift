@@ -1,0 +1,37 @@
+import Backends
+import ChaosAPI
+#if canImport(Glibc)
+  import Glibc
+#endif
+import ImageStore
+import ShellPool
+import VirtualLAN
+import Xen
+
+extension APIError {
+  /// What a caller is told of a failure below the API: the leaf's own words, under the code that fits.
+  init(_ failure: any Error) {
+    switch failure {
+    case let error as APIError: self = error
+    case let error as XenError:
+      self.init(error.errno == ENOMEM ? .noCapacity : .internal, error.description)
+    case let error as NetlinkError:
+      self.init(error.code == EXFULL ? .noCapacity : .internal, error.description)
+    case let error as BackendError:
+      self.init([EMFILE, ENFILE, ENOMEM].contains(error.errno) ? .noCapacity : .internal, error.description)
+    case let error as RecordStore.RecordError: self.init(.internal, error.description)
+    case let error as ImageStoreError: self.init(error, field: nil)
+    default: self.init(.internal, "\(failure)")
+    }
+  }
+
+  init(_ error: ImageStoreError, field: String?) {
+    let text = field.map { "\($0): \(error)" } ?? error.description
+    switch error {
+    case .unknown: self.init(.notFound, text, field: field)
+    case .notAKernel: self.init(.invalidArgument, text, field: field)
+    case .tooLarge: self.init(.noCapacity, text, field: field)
+    case .file(_, _, let code): self.init(code == ENOSPC ? .noCapacity : .internal, text, field: field)
+    }
+  }
+}

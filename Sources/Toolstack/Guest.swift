@@ -1,0 +1,86 @@
+import CDevicePage
+import ChaosAPI
+import ShellPool
+import Synchronization
+import Xen
+
+/// A guest chaosd knows: its domain, its record and what it said of itself.
+///
+/// Operations on one guest run one after another (``serially(_:)``); different guests do not wait for each
+/// other. A short lock of its own keeps the facts readable meanwhile.
+final class Guest: Sendable {
+  let name: String
+  let handle: DomainHandle
+  let record: GuestRecord
+  let shell: DomainShell
+
+  private struct Facts {
+    /// CHAOS_STATUS_* bits: the guest's own words.
+    var status: UInt32 = 0
+    var isTampered = false
+    var ended: GuestEnd?
+    var nextWaiter = 0
+    var waiters: [Int: AsyncStream<Void>.Continuation] = [:]
+  }
+
+  private let facts = Mutex(Facts())
+  private let queue = Mutex(())
+
+  init(record: GuestRecord, shell: DomainShell) {
+    name = record.name
+    handle = shell.handle
+    self.record = record
+    self.shell = shell
+  }
+
+  /// Runs an operation after all that were begun before it, unless the guest has ended meanwhile.
+  func serially<Result>(_ body: () throws -> Result) throws -> Result {
+    try queue.withLock { _ in
+      if ended != nil { throw APIError(.notFound, "guest '\(name)' has ended") }
+      return try body()
+    }
+  }
+
+  var ended: GuestEnd? { facts.withLock { $0.ended } }
+
+  var isReady: Bool { facts.withLock { $0.status & UInt32(CHAOS_STATUS_READY) != 0 } }
+
+  var isTampered: Bool {
+    get { facts.withLock { $0.isTampered } }
+    set { facts.withLock { $0.isTampered = newValue } }
+  }
+
+  /// Notes what the guest says of itself and wakes whoever waits for it.
+  func update(status: UInt32) {
+    change { $0.status = status }
+  }
+
+  func end(_ reason: GuestEnd) {
+    change { facts in
+      if facts.ended == nil { facts.ended = reason }
+    }
+  }
+
+  private func change(_ body: (inout Facts) -> Void) {
+    let waiters = facts.withLock { facts in
+      body(&facts)
+      return Array(facts.waiters.values)
+    }
+    for waiter in waiters { waiter.yield() }
+  }
+
+  /// A stream that yields at once and then whenever the guest changes.
+  func changes() -> AsyncStream<Void> {
+    let (stream, continuation) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+    let id = facts.withLock { facts in
+      facts.nextWaiter += 1
+      facts.waiters[facts.nextWaiter] = continuation
+      return facts.nextWaiter
+    }
+    continuation.onTermination = { [weak self] _ in
+      self?.facts.withLock { $0.waiters[id] = nil }
+    }
+    continuation.yield()
+    return stream
+  }
+}

@@ -1,0 +1,53 @@
+import ChaosAPI
+#if canImport(Glibc)
+  import Glibc
+#endif
+import DevicePages
+import ShellPool
+import Xen
+
+extension Toolstack {
+  /// The host's capacity and what bounds it.
+  public func host() throws(APIError) -> HostInfo {
+    do {
+      let memory = try hypervisor.hostMemory()
+      let dom0 = try capacity.dom0IsFixed()
+      let guests = registry.guests
+      let shells = pool.shells
+      var hostname = [CChar](repeating: 0, count: 256)
+      gethostname(&hostname, hostname.count - 1)
+      return HostInfo(
+        hostname: hostname.withUnsafeBufferPointer { String(cString: $0.baseAddress!) },
+        xenVersion: try hypervisor.version(), capabilities: try hypervisor.capabilities(),
+        totalMiB: memory.totalPages / 256, freeMiB: memory.freePages / 256,
+        reservedMiB: capacity.reservedPages / 256, dom0MemoryMiB: dom0.pages / 256,
+        dom0MemoryFixed: dom0.isFixed, cpus: memory.cpus, guests: guests.count, shells: shells.count,
+        limits: limits(guests: guests, shells: shells), warnings: dom0.isFixed ? [] : [Capacity.dom0Advice])
+    } catch {
+      throw APIError(error)
+    }
+  }
+
+  private func limits(guests: [Guest], shells: [DomainShell]) -> [HostLimit] {
+    let vifs = guests.map(\.shell.flavour.vifs) + shells.map(\.flavour.vifs)
+    let descriptors = vifs.reduce(0) { $0 + Capacity.descriptors(vifs: $1) }
+    let channels = vifs.reduce(0) { $0 + 2 + $1 }
+    var bridges: [String: Int] = [:]
+    for vif in guests.flatMap(\.record.vifs) { bridges[vif.bridge.description, default: 0] += 1 }
+    let fullest = bridges.values.max() ?? 0
+    return [
+      HostLimit(name: "domains", used: vifs.count, max: 32_751),
+      HostLimit(name: "descriptors", used: descriptors, max: Capacity.maxDescriptors),
+      HostLimit(name: "event channels", used: channels, max: 131_071),
+      HostLimit(name: "ports of the fullest bridge", used: fullest, max: Capacity.bridgePorts),
+    ]
+  }
+
+  public func version(_ version: String) throws(APIError) -> VersionInfo {
+    do {
+      return VersionInfo(version: version, abiVersion: DevicePage.version, xen: try hypervisor.version())
+    } catch {
+      throw APIError(error)
+    }
+  }
+}

@@ -1,0 +1,233 @@
+import CDevicePage
+import ChaosAPI
+#if canImport(Glibc)
+  import Glibc
+#endif
+import ShellPool
+import Xen
+
+extension Toolstack {
+  // MARK: Looking
+
+  /// Every guest, by domain ID.
+  public func list() throws(APIError) -> [GuestInfo] {
+    let domains: [DomainInfo]
+    do { domains = try hypervisor.domains() } catch { throw APIError(error) }
+    let byHandle = Dictionary(domains.map { ($0.handle, $0) }, uniquingKeysWith: { a, _ in a })
+    return registry.guests.compactMap { guest in
+      guard let info = byHandle[guest.handle] else { return nil }
+      return describe(guest, state: Self.state(info), cpuNanoseconds: info.cpuNanoseconds)
+    }
+  }
+
+  public func info(_ reference: String) throws(APIError) -> GuestInfo {
+    let guest = try registry.find(reference)
+    if let intact = try? isIntact(guest.shell) { guest.isTampered = !intact }
+    return try info(of: guest)
+  }
+
+  func info(of guest: Guest) throws(APIError) -> GuestInfo {
+    let info: DomainInfo?
+    do { info = try hypervisor.info(of: guest.shell.domain) } catch { throw APIError(error) }
+    guard let info, info.handle == guest.handle else {
+      throw APIError(.notFound, "guest '\(guest.name)' has ended")
+    }
+    return describe(guest, state: Self.state(info), cpuNanoseconds: info.cpuNanoseconds)
+  }
+
+  private static func state(_ info: DomainInfo) -> GuestState {
+    if info.isDying { return .dying }
+    if info.isShutdown { return info.shutdownReason == .crash ? .crashed : .shutdown }
+    return info.isPaused ? .paused : .running
+  }
+
+  func describe(_ guest: Guest, state: GuestState, cpuNanoseconds: UInt64) -> GuestInfo {
+    let record = guest.record
+    let vifs = zip(record.vifs, guest.shell.taps).enumerated().map { index, pair in
+      let (vif, tap) = pair
+      return VifInfo(
+        index: index, mac: vif.mac.description, bridge: vif.bridge.description, tap: tap.description,
+        ip: vif.ipv4?.description, gateway: vif.ipv4Gateway?.description, ip6: vif.ipv6?.description,
+        gateway6: vif.ipv6Gateway?.description, mtu: vif.mtu)
+    }
+    return GuestInfo(
+      name: guest.name, uuid: guest.handle.uuid, domid: Int(guest.shell.domain.rawValue), state: state,
+      memoryMiB: guest.shell.flavour.memoryMiB, vcpus: guest.shell.flavour.vcpus,
+      image: ImageReference(name: record.imageName, digest: record.kernel.description),
+      cmdline: record.commandLine, created: Timestamp.format(seconds: record.created),
+      cpuSeconds: Double(cpuNanoseconds / 1_000_000) / 1000, ready: guest.isReady,
+      tampered: guest.isTampered, vifs: vifs)
+  }
+
+  // MARK: Changing
+
+  public func pause(_ reference: String) throws(APIError) -> GuestInfo {
+    try change(reference) { guest, state in
+      switch state {
+      case .running: try self.hypervisor.pause(guest.shell.domain)
+      case .paused: break
+      default: throw Self.wrongState(guest, state, "paused")
+      }
+    }
+  }
+
+  public func unpause(_ reference: String) throws(APIError) -> GuestInfo {
+    try change(reference) { guest, state in
+      switch state {
+      case .paused: try self.hypervisor.unpause(guest.shell.domain)
+      case .running: break
+      default: throw Self.wrongState(guest, state, "unpaused")
+      }
+    }
+  }
+
+  private func change(
+    _ reference: String, _ body: (Guest, GuestState) throws -> Void
+  ) throws(APIError) -> GuestInfo {
+    let guest = try registry.find(reference)
+    do {
+      return try guest.serially {
+        try body(guest, try info(of: guest).state)
+        return try info(of: guest)
+      }
+    } catch {
+      throw APIError(error)
+    }
+  }
+
+  private static func wrongState(_ guest: Guest, _ state: GuestState, _ wanted: String) -> APIError {
+    APIError(.wrongState, "guest '\(guest.name)' is \(state.rawValue) and cannot be \(wanted)")
+  }
+
+  /// Asks a guest to power off. Returns at once; ``waitUntilEnded(_:seconds:)`` waits for it.
+  public func shutDown(_ reference: String) throws(APIError) {
+    let guest = try registry.find(reference)
+    guard guest.record.runtimeABI != nil else {
+      throw APIError(
+        .unsupported, "guest '\(guest.name)' does not speak powerctl on the noxs bus; use 'chaos destroy'")
+    }
+    do {
+      try guest.serially {
+        let state = try info(of: guest).state
+        guard state == .running else { throw Self.wrongState(guest, state, "shut down") }
+        try builder.backend.perform(
+          .powerctl(guest.shell.domain, bits: UInt32(CHAOS_REQUEST_POWEROFF)))
+      }
+    } catch {
+      throw APIError(error)
+    }
+  }
+
+  /// Destroys a guest and returns when nothing of it is left.
+  public func destroy(_ reference: String) throws(APIError) {
+    try destroy(try registry.find(reference))
+  }
+
+  func destroy(_ guest: Guest) throws(APIError) {
+    do {
+      try guest.serially { try unmake(guest, reason: .destroyed) }
+    } catch {
+      throw APIError(error)
+    }
+  }
+
+  /// Destroys every guest; returns how many. One that cannot be destroyed does not keep the others alive.
+  public func destroyAll() throws(APIError) -> Int {
+    var destroyed = 0
+    var first: APIError?
+    for guest in registry.guests {
+      do {
+        try destroy(guest)
+        destroyed += 1
+      } catch {
+        if error.code != .notFound { first = first ?? error }
+      }
+    }
+    if let first { throw first }
+    return destroyed
+  }
+
+  /// Unmakes a guest; called on its queue.
+  func unmake(_ guest: Guest, reason: GuestEnd) throws {
+    try builder.records.write(
+      DomainRecord(handle: guest.handle, phase: .ending, flavour: guest.shell.flavour, guest: guest.record))
+    try builder.tearDown(guest.shell)
+    registry.remove(guest)
+    guest.end(reason)
+  }
+
+  // MARK: Waiting
+
+  /// Waits until the guest says that it is ready.
+  public func waitUntilReady(_ reference: String, seconds: Int) async throws -> GuestInfo {
+    let guest = try registry.find(reference)
+    guard guest.record.runtimeABI != nil else {
+      throw APIError(
+        .unsupported, "guest '\(guest.name)' runs an image that cannot say it is ready (no device page)")
+    }
+    let isReady = try await wait(for: guest, seconds: seconds) { guest in
+      if guest.ended != nil { throw APIError(.wrongState, "guest '\(guest.name)' ended before it was ready") }
+      return guest.isReady
+    }
+    guard isReady else {
+      throw APIError(.timeout, "guest '\(guest.name)' is not ready after \(seconds) s")
+    }
+    return try info(of: guest)
+  }
+
+  /// Waits until the guest is gone, however that comes about.
+  public func waitUntilEnded(_ reference: String, seconds: Int) async throws -> GuestEnd {
+    let guest = try registry.find(reference)
+    let hasEnded = try await wait(for: guest, seconds: seconds) { guest in
+      if guest.ended != nil { return true }
+      return (try? self.info(of: guest).state) == .crashed
+    }
+    guard hasEnded else {
+      throw APIError(.timeout, "guest '\(guest.name)' has not ended after \(seconds) s")
+    }
+    return guest.ended ?? .crash
+  }
+
+  /// Waits until `condition` holds; false when that took too long.
+  private func wait(
+    for guest: Guest, seconds: Int, _ condition: @escaping @Sendable (Guest) throws -> Bool
+  ) async throws -> Bool {
+    try await withThrowingTaskGroup(of: Bool.self) { group in
+      group.addTask {
+        for await _ in guest.changes() where try condition(guest) { return true }
+        return false
+      }
+      group.addTask {
+        try await Task.sleep(for: .seconds(seconds))
+        return false
+      }
+      defer { group.cancelAll() }
+      return try await group.next() ?? false
+    }
+  }
+
+  // MARK: Console
+
+  /// Opens a guest's console and returns the daemon's end of it: a stream socket the caller closes.
+  ///
+  /// - Parameters:
+  ///   - follow: stay open for what the guest writes next.
+  ///   - input: pass on what is written to the socket.
+  public func openConsole(_ reference: String, follow: Bool, input: Bool) throws(APIError) -> Int32 {
+    let guest = try registry.find(reference)
+    var ends: [Int32] = [-1, -1]
+    let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+    guard socketpair(AF_UNIX, kind, 0, &ends) == 0 else {
+      throw APIError(.internal, "open a console: \(String(cString: strerror(errno)))")
+    }
+    defer { close(ends[1]) }
+    do {
+      try builder.backend.perform(
+        .console(guest.shell.domain, follow: follow, input: input), descriptors: [ends[1]])
+    } catch {
+      close(ends[0])
+      throw APIError(error)
+    }
+    return ends[0]
+  }
+}

@@ -1,0 +1,73 @@
+import ChaosAPI
+import Synchronization
+import Xen
+
+/// The guests by name, UUID and domain ID, and the names reserved for guests being made.
+final class Registry: Sendable {
+  private struct State {
+    var byName: [String: Guest] = [:]
+    var byHandle: [DomainHandle: Guest] = [:]
+    var byDomain: [DomainID: Guest] = [:]
+    var reservedNames: Set<String> = []
+    var reservedHandles: Set<DomainHandle> = []
+  }
+
+  private let state = Mutex(State())
+
+  /// Reserves names before any work for them starts: all of them or, if one is taken, none.
+  func reserve(names: [String]) throws(APIError) {
+    try state.withLock { state throws(APIError) in
+      for name in names where state.byName[name] != nil || state.reservedNames.contains(name) {
+        throw APIError(.conflict, "name: taken: '\(name)'", field: "name")
+      }
+      state.reservedNames.formUnion(names)
+    }
+  }
+
+  func release(names: [String]) {
+    state.withLock { $0.reservedNames.subtract(names) }
+  }
+
+  /// Reserves a UUID the client chose; false when a create with it is under way.
+  func reserve(_ handle: DomainHandle) -> Bool {
+    state.withLock { $0.reservedHandles.insert(handle).inserted }
+  }
+
+  func release(_ handle: DomainHandle) {
+    state.withLock { _ = $0.reservedHandles.remove(handle) }
+  }
+
+  func insert(_ guest: Guest) {
+    state.withLock { state in
+      state.byName[guest.name] = guest
+      state.byHandle[guest.handle] = guest
+      state.byDomain[guest.shell.domain] = guest
+    }
+  }
+
+  func remove(_ guest: Guest) {
+    state.withLock { state in
+      if state.byName[guest.name] === guest { state.byName[guest.name] = nil }
+      if state.byHandle[guest.handle] === guest { state.byHandle[guest.handle] = nil }
+      if state.byDomain[guest.shell.domain] === guest { state.byDomain[guest.shell.domain] = nil }
+    }
+  }
+
+  subscript(handle: DomainHandle) -> Guest? { state.withLock { $0.byHandle[handle] } }
+
+  /// The guest a caller means: by domain ID (all digits), UUID or name.
+  func find(_ reference: String) throws(APIError) -> Guest {
+    let guest = state.withLock { state -> Guest? in
+      if let id = UInt16(reference) { return state.byDomain[DomainID(rawValue: id)] }
+      if let guest = state.byName[reference] { return guest }
+      return DomainHandle(uuid: reference).flatMap { state.byHandle[$0] }
+    }
+    guard let guest else { throw APIError(.notFound, "no such guest: '\(reference)'") }
+    return guest
+  }
+
+  /// All guests, by domain ID.
+  var guests: [Guest] {
+    state.withLock { $0.byName.values.sorted { $0.shell.domain < $1.shell.domain } }
+  }
+}

@@ -1,0 +1,135 @@
+import Backends
+import ChaosAPI
+#if canImport(Glibc)
+  import Glibc
+#endif
+import ImageStore
+import ShellPool
+import Synchronization
+import VirtualLAN
+import Xen
+
+/// The execute phase and the life cycle of guests: what the API does.
+///
+/// Methods are called from any thread. Those that make or unmake a guest block for as long as that takes, a few
+/// milliseconds; those that wait for a guest are `async`.
+public final class Toolstack: Sendable {
+  public let hypervisor: Hypervisor
+  public let images: ImageStore
+  public let pool: Pool
+  public let capacity: Capacity
+  let network: HostNetwork
+  let builder: ShellBuilder
+  let registry = Registry()
+  let report: @Sendable (String) -> Void
+  let observe: Procedure.Observer?
+  /// Creates by the shell they got, since the daemon started.
+  let hits = Mutex(ShellHits(hot: 0, blank: 0, none: 0))
+  let watcher = Watcher()
+
+  /// - Parameters:
+  ///   - logs: folder of the console logs.
+  ///   - budgetMiB: the most memory the pool may hold.
+  ///   - observe: called before every step of every operation.
+  ///   - report: takes one line for the operator.
+  public init(
+    hypervisor: Hypervisor, network: HostNetwork, backend: BackendService, images: ImageStore,
+    records: RecordStore, logs: String, budgetMiB: Int, observe: Procedure.Observer?,
+    report: @escaping @Sendable (String) -> Void
+  ) {
+    self.hypervisor = hypervisor
+    self.network = network
+    self.images = images
+    self.observe = observe
+    self.report = report
+    builder = ShellBuilder(
+      hypervisor: hypervisor, network: network, backend: backend, records: records, logs: logs)
+    let capacity = Capacity(hypervisor: hypervisor)
+    self.capacity = capacity
+    pool = Pool(
+      builder: builder,
+      environment: Pool.Environment(
+        images: { hot in
+          guard let kernel = try? images.find(hot.kernel.description) else { return nil }
+          guard let ramdisk = hot.ramdisk else { return ShellBuilder.Images(kernel: kernel, ramdisk: nil) }
+          guard let found = try? images.find(ramdisk.description, isKernel: false) else { return nil }
+          return ShellBuilder.Images(kernel: kernel, ramdisk: found)
+        },
+        hasRoom: { pages in
+          guard let fixed = try? capacity.dom0IsFixed(), fixed.isFixed else { return false }
+          return capacity.hasRoom(pages)
+        },
+        observe: observe, report: report),
+      budgetMiB: budgetMiB)
+  }
+
+  /// Takes over what an earlier daemon left, then starts to watch guests and to fill the pool.
+  public func start() throws {
+    try recover()
+    watcher.start(self)
+    pool.start()
+  }
+
+  // MARK: Recovery
+
+  /// Finds every guest and shell again from the records; destroys what was half made; forgets what is gone.
+  private func recover() throws {
+    let found = builder.records.readAll()
+    for path in found.damaged { report("record ignored, it cannot be read: \(path)") }
+    let domains = Dictionary(
+      try hypervisor.domains().filter { $0.id != .dom0 }.map { ($0.handle, $0) }, uniquingKeysWith: { a, _ in a })
+    var kept: [DomainShell] = []
+    for record in found.records {
+      guard let domain = domains[record.handle], !domain.isDying else {
+        report("domain of \(record.guest?.name ?? record.handle.uuid) is gone; its record is removed")
+        builder.records.remove(record.handle)
+        continue
+      }
+      if let shell = try recover(record, domain) { kept.append(shell) }
+    }
+    try builder.sweep(keeping: kept)
+  }
+
+  /// Takes one domain over, or destroys it; returns it when it stays.
+  private func recover(_ record: DomainRecord, _ info: DomainInfo) throws -> DomainShell? {
+    let remains = builder.remains(record, domain: info.id)
+    do {
+      switch record.phase {
+      case .guest:
+        guard let guest = record.guest else { break }
+        let shell = try builder.adopt(record, domain: info.id)
+        let adopted = Guest(record: guest, shell: shell)
+        adopted.isTampered = !((try? isIntact(shell)) ?? false)
+        registry.insert(adopted)
+        return shell
+      case .shell:
+        let shell = try builder.adopt(record, domain: info.id)
+        if pool.adopt(shell) { return shell }
+        try builder.tearDown(shell)
+        return nil
+      case .building, .starting, .ending: break
+      }
+      report("domain \(info.id) was \(record.phase.rawValue) when chaosd ended; it is destroyed")
+      try builder.tearDown(remains)
+    } catch {
+      report("domain \(info.id) cannot be taken over: \(error)")
+      if record.phase == .guest { return remains }
+      try? builder.tearDown(remains)
+    }
+    return nil
+  }
+
+  /// Whether the guest's device page is still the read-only frame that was laid.
+  func isIntact(_ shell: DomainShell) throws(XenError) -> Bool {
+    try hypervisor.isReadOnly(shell.domain, frame: ShellBuilder.devicePageFrame)
+  }
+
+  /// All domains of ours that the back-end must serve.
+  var served: [(shell: DomainShell, features: UInt64)] {
+    registry.guests.map { ($0.shell, $0.record.vifs.first?.features ?? 0) }
+      + pool.shells.map { shell in
+        let hot = shell.flavour.image.flatMap { try? images.find($0.kernel.description) }
+        return (shell, hot.map { ShellBuilder.Images(kernel: $0, ramdisk: nil).vifFeatures.rawValue } ?? 0)
+      }
+  }
+}
