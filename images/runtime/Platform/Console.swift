@@ -26,6 +26,7 @@ struct Console: TextOutput {
   }
 
   /// Never waits for a reader: one chance to make room, then the rest of the line is lost.
+  @inline(never)  // it is called once for every character that is written anywhere
   mutating func put(_ byte: UInt8) {
     if isStuck || guest_console_put(ring, byte) { return }
     guest_notify(port)

@@ -12,7 +12,6 @@ struct Guest<Image: Unikernel>: ~Copyable {
 
   init(image: Image) {
     self.image = image
-    startTime = Clock.now
     do throws(DevicePageReader.Failure) {
       let page = try DevicePageReader.read()
       name = page.name
@@ -22,6 +21,7 @@ struct Guest<Image: Unikernel>: ~Copyable {
         try network.update(page)
       }
       power.announceReady()
+      startTime = Clock.now
       try introduce(page)
     } catch {
       Self.refuse(error)
@@ -66,12 +66,9 @@ struct Guest<Image: Unikernel>: ~Copyable {
     if power.generationChanged {
       readDevicePageAgain()
     }
-    if requests.contains(.resetVifs) {
-      let vifs = power.vifsToReset
-      if Image.usesNetwork {
-        network.reset(vifs)
-      }
-      power.reportReset(vifs)
+    let vifs = power.takeVifsToReset()
+    if Image.usesNetwork, vifs != 0 {
+      network.reset(vifs)
     }
     power.acknowledge(requests)
   }

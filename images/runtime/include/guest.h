@@ -22,19 +22,22 @@
 
 #define GUEST_FRAME(gfn) ((uintptr_t)(gfn) << 12)
 
+/* One or two instructions each: a call would cost more. */
+#define GUEST_INLINE static inline __attribute__((always_inline))
+
 /* ---- Instructions ------------------------------------------------------------------------------------ */
 
-static inline void guest_compiler_barrier(void) { __asm__ volatile("" ::: "memory"); }
+GUEST_INLINE void guest_compiler_barrier(void) { __asm__ volatile("" ::: "memory"); }
 
 /* Orders our stores before our later loads: the one reordering that x86 does. */
-static inline void guest_memory_barrier(void) { __asm__ volatile("lock addl $0, (%%rsp)" ::: "memory", "cc"); }
+GUEST_INLINE void guest_memory_barrier(void) { __asm__ volatile("lock addl $0, (%%rsp)" ::: "memory", "cc"); }
 
-static inline uint16_t guest_load16(uintptr_t address) { return *(volatile uint16_t *)address; }
-static inline uint32_t guest_load32(uintptr_t address) { return *(volatile uint32_t *)address; }
-static inline void guest_store16(uintptr_t address, uint16_t value) { *(volatile uint16_t *)address = value; }
-static inline void guest_store32(uintptr_t address, uint32_t value) { *(volatile uint32_t *)address = value; }
+GUEST_INLINE uint16_t guest_load16(uintptr_t address) { return *(volatile uint16_t *)address; }
+GUEST_INLINE uint32_t guest_load32(uintptr_t address) { return *(volatile uint32_t *)address; }
+GUEST_INLINE void guest_store16(uintptr_t address, uint16_t value) { *(volatile uint16_t *)address = value; }
+GUEST_INLINE void guest_store32(uintptr_t address, uint32_t value) { *(volatile uint32_t *)address = value; }
 
-static inline uint64_t guest_timestamp(void) {
+GUEST_INLINE uint64_t guest_timestamp(void) {
   uint32_t low, high;
   __asm__ volatile("lfence; rdtsc" : "=a"(low), "=d"(high)::"memory");
   return (uint64_t)high << 32 | low;
@@ -48,7 +51,7 @@ _Noreturn static inline void guest_halt(void) {
 
 extern unsigned char guest_hypercall_page[4096];
 
-static inline long guest_hypercall(unsigned number, uintptr_t first, uintptr_t second) {
+GUEST_INLINE long guest_hypercall(unsigned number, uintptr_t first, uintptr_t second) {
   long result;
   __asm__ volatile("call *%[entry]"
                    : "=a"(result), "+D"(first), "+S"(second)
@@ -117,7 +120,7 @@ static inline struct shared_info *guest_shared_info(void) {
 }
 
 /* Tests and clears a port's pending bit. */
-static inline bool guest_take_event(uint32_t port) {
+GUEST_INLINE bool guest_take_event(uint32_t port) {
   uint64_t *word = (uint64_t *)guest_shared_info()->evtchn_pending + port / 64;
   uint64_t bit = port % 64;
   if (!(*(volatile uint64_t *)word >> bit & 1)) return false;
@@ -201,7 +204,7 @@ static inline void guest_serial_put(uint8_t character) {
 /* Boot.S keeps this room for the state of 15 vifs; Network.swift knows what is in it. */
 extern unsigned char guest_interfaces[];
 
-static inline uintptr_t guest_interface_storage(void) { return (uintptr_t)guest_interfaces; }
+GUEST_INLINE uintptr_t guest_interface_storage(void) { return (uintptr_t)guest_interfaces; }
 
 extern unsigned char guest_image_end[];
 
