@@ -67,6 +67,10 @@ let package = Package(
       ]),
     program("chaos-backend", ["Backends", "CBackends"]),
     program(
-      "chaosd", ["Xen", .product(name: "Hummingbird", package: "hummingbird")]),
+      "chaosd",
+      [
+        "Backends", "ChaosAPI", "ImageStore", "ShellPool", "Toolstack", "VirtualLAN", "Xen",
+        .product(name: "Hummingbird", package: "hummingbird"),
+      ]),
   ]
 )

@@ -10,7 +10,7 @@ import Xen
 
 extension APIError {
   /// What a caller is told of a failure below the API: the leaf's own words, under the code that fits.
-  init(_ failure: any Error) {
+  public init(_ failure: any Error) {
     switch failure {
     case let error as APIError: self = error
     case let error as XenError:
@@ -25,7 +25,7 @@ extension APIError {
     }
   }
 
-  init(_ error: ImageStoreError, field: String?) {
+  public init(_ error: ImageStoreError, field: String?) {
     let text = field.map { "\($0): \(error)" } ?? error.description
     switch error {
     case .unknown: self.init(.notFound, text, field: field)

@@ -177,7 +177,10 @@ extension Toolstack {
 
   /// Waits until the guest is gone, however that comes about.
   public func waitUntilEnded(_ reference: String, seconds: Int) async throws -> GuestEnd {
-    let guest = try registry.find(reference)
+    try await waitUntilEnded(try registry.find(reference), seconds: seconds)
+  }
+
+  private func waitUntilEnded(_ guest: Guest, seconds: Int) async throws -> GuestEnd {
     let hasEnded = try await wait(for: guest, seconds: seconds) { guest in
       if guest.ended != nil { return true }
       return (try? self.info(of: guest).state) == .crashed
@@ -186,6 +189,13 @@ extension Toolstack {
       throw APIError(.timeout, "guest '\(guest.name)' has not ended after \(seconds) s")
     }
     return guest.ended ?? .crash
+  }
+
+  /// Asks a guest to power off and waits until it has.
+  public func shutDownAndWait(_ reference: String, seconds: Int) async throws -> GuestEnd {
+    let guest = try registry.find(reference)
+    try shutDown(reference)
+    return try await waitUntilEnded(guest, seconds: seconds)
   }
 
   /// Waits until `condition` holds; false when that took too long.
@@ -229,5 +239,14 @@ extension Toolstack {
       throw APIError(error)
     }
     return ends[0]
+  }
+
+  /// Types on a guest's console.
+  public func type(_ input: [UInt8], to reference: String) throws(APIError) {
+    let socket = try openConsole(reference, follow: true, input: true)
+    defer { close(socket) }
+    if send(socket, input, input.count, Int32(MSG_NOSIGNAL)) < 0 {
+      throw APIError(.internal, "type on the console: \(String(cString: strerror(errno)))")
+    }
   }
 }

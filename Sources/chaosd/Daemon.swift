@@ -1,0 +1,154 @@
+import Backends
+import ChaosAPI
+#if canImport(Glibc)
+  import Glibc
+#endif
+import Hummingbird
+import ImageStore
+import Logging
+import NIOPosix
+import ShellPool
+import Toolstack
+import VirtualLAN
+import Xen
+
+/// chaosd put together: folders, lock, toolstack, API.
+struct Daemon {
+  /// Where facts live (docs/architecture.md).
+  private enum Folder {
+    static let run = "/run/chaos"
+    static let records = "/run/chaos/domains"
+    static let anonymousImages = "/run/chaos/images"
+    static let images = "/var/lib/chaos/images"
+    static let logs = "/var/log/chaos"
+    static let consoles = "/var/log/chaos/console"
+    static let settings = "/etc/chaos"
+  }
+
+  struct StartError: Error, CustomStringConvertible {
+    let description: String
+  }
+
+  private let options: DaemonOptions
+  private let logger: Logger
+  private let toolstack: Toolstack
+  private let settings: PoolSettings
+  /// Held as long as the daemon runs, so that there is one a host.
+  private let lock: HostLock
+
+  init(_ options: DaemonOptions, logger: Logger) throws {
+    self.options = options
+    self.logger = logger
+    guard geteuid() == 0 else { throw StartError(description: "needs root") }
+    umask(0o077)
+    for folder in [Folder.run, Folder.logs, Folder.consoles, Folder.settings] { try Self.makeFolder(folder) }
+    // Members of group chaos must reach the socket in it.
+    chmod(Folder.run, 0o755)
+    lock = try HostLock("\(Folder.run)/chaosd.lock")
+    Self.raiseDescriptorLimit()
+    let report: @Sendable (String) -> Void = { logger.notice("\($0)") }
+    let hypervisor = try Hypervisor()
+    let backend = BackendService(
+      socket: "\(Folder.run)/backend.sock", program: Self.siblingProgram("chaos-backend"),
+      user: Self.exists(user: options.backendUser) ? options.backendUser : nil,
+      log: "\(Folder.logs)/chaos-backend.log")
+    settings = PoolSettings(path: "\(Folder.settings)/pool.json", report: report)
+    toolstack = Toolstack(
+      hypervisor: hypervisor, network: try HostNetwork(), backend: backend,
+      images: try ImageStore(named: Folder.images, anonymous: Folder.anonymousImages),
+      records: try RecordStore(folder: Folder.records), logs: Folder.consoles,
+      budgetMiB: try options.poolBudgetMiB ?? hypervisor.hostMemory().freePages / 256 / 4,
+      observe: FaultInjection.observer, report: report)
+  }
+
+  /// Serves until a signal asks to stop. Guests and shells stay as they are.
+  func run() async throws {
+    toolstack.applyPoolSettings(settings)
+    try toolstack.start()
+    for warning in try toolstack.host().warnings { logger.warning("\(warning)") }
+    let routes = Routes(toolstack: toolstack, settings: settings)
+    let socket = options.socket
+    let app = Application(
+      responder: routes.router.buildResponder(),
+      configuration: .init(address: .unixDomainSocket(path: socket), backlog: 1024),
+      onServerRunning: { _ in Self.openSocket(socket) },
+      // One loop: requests are short, and on a one-CPU dom0 a second loop only adds switches.
+      eventLoopGroupProvider: .shared(MultiThreadedEventLoopGroup(numberOfThreads: 1)),
+      logger: Logger(label: "api") { _ in SwiftLogNoOpLogHandler() })
+    try await app.runService(gracefulShutdownSignals: [.sigterm, .sigint])
+    toolstack.pool.stop()
+  }
+
+  // MARK: Environment
+
+  private static func makeFolder(_ path: String) throws(StartError) {
+    if mkdir(path, 0o755) < 0 && errno != EEXIST {
+      throw StartError(description: "create \(path): \(String(cString: strerror(errno)))")
+    }
+  }
+
+  /// A thousand guests need some ten thousand descriptors in the back-end, which inherits the limit.
+  private static func raiseDescriptorLimit() {
+    var limit = rlimit()
+    getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    var raised = rlimit(rlim_cur: max(limit.rlim_max, 1 << 20), rlim_max: max(limit.rlim_max, 1 << 20))
+    if setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &raised) < 0 {
+      limit.rlim_cur = limit.rlim_max
+      setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    }
+  }
+
+  /// A program installed beside this one.
+  private static func siblingProgram(_ name: String) -> String {
+    var buffer = [CChar](repeating: 0, count: 4096)
+    let length = readlink("/proc/self/exe", &buffer, buffer.count)
+    let path = String(decoding: buffer.prefix(max(0, length)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    let folder = path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
+    return "\(folder)/\(name)"
+  }
+
+  /// Reads the account files itself: a static executable has no NSS.
+  private static func exists(user: String) -> Bool {
+    guard let file = fopen("/etc/passwd", "re") else { return false }
+    defer { fclose(file) }
+    while let entry = fgetpwent(file) {
+      if String(cString: entry.pointee.pw_name) == user { return true }
+    }
+    return false
+  }
+
+  private static func group(named name: String) -> gid_t? {
+    guard let file = fopen("/etc/group", "re") else { return nil }
+    defer { fclose(file) }
+    while let entry = fgetgrent(file) {
+      if String(cString: entry.pointee.gr_name) == name { return entry.pointee.gr_gid }
+    }
+    return nil
+  }
+
+  /// Opens the API to group chaos; until now the umask kept it root's.
+  private static func openSocket(_ path: String) {
+    if let group = group(named: "chaos") {
+      chown(path, 0, group)
+      chmod(path, 0o660)
+    } else {
+      chmod(path, 0o600)
+    }
+  }
+}
+
+/// A lock file held open: there is one chaosd a host.
+private final class HostLock: Sendable {
+  private let file: Descriptor
+
+  init(_ path: String) throws(Daemon.StartError) {
+    let raw = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+    guard raw >= 0 else {
+      throw Daemon.StartError(description: "open \(path): \(String(cString: strerror(errno)))")
+    }
+    file = Descriptor(adopting: raw)
+    guard flock(raw, LOCK_EX | LOCK_NB) == 0 else {
+      throw Daemon.StartError(description: "another chaosd runs on this host (\(path) is locked)")
+    }
+  }
+}

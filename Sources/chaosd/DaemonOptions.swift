@@ -1,0 +1,51 @@
+/// The command line of chaosd.
+struct DaemonOptions {
+  var socket = "/run/chaos/chaosd.sock"
+  /// The user chaos-backend runs as.
+  var backendUser = "chaos-backend"
+  /// The most memory the pool may hold; nil: a quarter of what is free at start.
+  var poolBudgetMiB: Int?
+  var showsHelp = false
+  var showsVersion = false
+
+  static let help = """
+    usage: chaosd [--socket PATH] [--backend-user NAME] [--pool-budget MIB]
+
+    The chaos host daemon: keeps the pool of shells, runs guests' life cycle and serves the API.
+    Needs root and a Xen dom0.
+
+      --socket PATH        where to listen (default /run/chaos/chaosd.sock)
+      --backend-user NAME  the user chaos-backend runs as (default chaos-backend; root where it is missing)
+      --pool-budget MIB    the most memory the pool may hold (default: a quarter of what is free)
+      --version            print the version
+      --help               print this text
+    """
+
+  struct UsageError: Error, CustomStringConvertible {
+    let description: String
+  }
+
+  init(_ arguments: [String]) throws(UsageError) {
+    var rest = arguments[...]
+    while let argument = rest.popFirst() {
+      switch argument {
+      case "--help", "-h": showsHelp = true
+      case "--version": showsVersion = true
+      case "--socket": socket = try Self.value(of: argument, &rest)
+      case "--backend-user": backendUser = try Self.value(of: argument, &rest)
+      case "--pool-budget":
+        let text = try Self.value(of: argument, &rest)
+        guard let value = Int(text), value >= 0 else {
+          throw UsageError(description: "--pool-budget: not a number of MiB: '\(text)'")
+        }
+        poolBudgetMiB = value
+      default: throw UsageError(description: "unknown argument: '\(argument)'")
+      }
+    }
+  }
+
+  private static func value(of option: String, _ rest: inout ArraySlice<String>) throws(UsageError) -> String {
+    guard let value = rest.popFirst() else { throw UsageError(description: "\(option): value missing") }
+    return value
+  }
+}

@@ -1,0 +1,37 @@
+import ChaosAPI
+#if canImport(Glibc)
+  import Glibc
+#endif
+import Logging
+
+signal(SIGPIPE, SIG_IGN)
+// Ended children (chaos-backend) are reaped by the kernel.
+signal(SIGCHLD, SIG_IGN)
+
+func fail(_ message: String, status: Int32) -> Never {
+  let line = "chaosd: \(message)\n"
+  _ = write(STDERR_FILENO, line, line.utf8.count)
+  exit(status)
+}
+
+let options: DaemonOptions
+do {
+  options = try DaemonOptions(Array(CommandLine.arguments.dropFirst()))
+} catch {
+  fail(error.description, status: 2)
+}
+if options.showsHelp {
+  print(DaemonOptions.help)
+  exit(0)
+}
+if options.showsVersion {
+  print("chaosd \(ChaosVersion.current)")
+  exit(0)
+}
+
+let logger = Logger(label: "chaosd") { StreamLogHandler.standardError(label: $0) }
+do {
+  try await Daemon(options, logger: logger).run()
+} catch {
+  fail("\(error)", status: 1)
+}
