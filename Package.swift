@@ -65,6 +65,7 @@ let package = Package(
         "Backends", "CDevicePage", "ChaosAPI", "DevicePages", "ImageStore", "NetworkAddresses", "ShellPool",
         "VirtualLAN", "Xen",
       ]),
+    program("chaos", ["ChaosAPI"]),
     program("chaos-backend", ["Backends", "CBackends"]),
     program(
       "chaosd",
