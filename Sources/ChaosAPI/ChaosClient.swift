@@ -135,6 +135,12 @@ public struct ChaosClient: ~Copyable {
     try http.readOnce()
   }
 
+  /// What has been received of a stream and not been read, without reading the socket; possibly none. Nil at its
+  /// end.
+  public mutating func readReceived() throws(APIError) -> [UInt8]? {
+    try http.readReceived()
+  }
+
   public var streamDescriptor: Int32 { http.fileDescriptor }
 
   // MARK: Pool

@@ -75,21 +75,26 @@ public struct HTTPClient: ~Copyable {
   /// something; the result may be empty. All that was received of the body is in the result.
   public mutating func readOnce() throws(APIError) -> [UInt8]? {
     guard isInBody else { return nil }
+    guard let bytes = try readReceived() else { return nil }
+    guard bytes.isEmpty else { return bytes }
+    _ = try receive()
+    return try readReceived()
+  }
+
+  /// The part of the body that has been received and not been read, without reading the socket; possibly
+  /// empty. Nil at the body's end.
+  public mutating func readReceived() throws(APIError) -> [UInt8]? {
     var bytes: [UInt8] = []
-    var mayReceive = true
-    while true {
+    while isInBody {
       switch try nextEvent() {
-      case .body(let more)?: bytes += more
-      case .end?:
-        isInBody = false
-        return bytes.isEmpty ? nil : bytes
+      case .body(let more)?:
+        if bytes.isEmpty { bytes = more } else { bytes += more }
+      case .end?: isInBody = false
       case .head?: throw failure("unexpected answer")
-      case nil:
-        guard bytes.isEmpty, mayReceive else { return bytes }
-        mayReceive = false
-        _ = try receive()
+      case nil: return bytes
       }
     }
+    return bytes.isEmpty ? nil : bytes
   }
 
   /// The rest of the body, which must not be longer than `limit`.

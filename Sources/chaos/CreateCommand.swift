@@ -1,0 +1,188 @@
+import ChaosAPI
+import Glibc
+
+func create(_ invocation: Invocation) throws -> ExitStatus {
+  var request = try createRequest(invocation)
+  let waits = try WaitLimit(invocation, request)
+  if invocation.has("console"), request.count != nil {
+    throw invocation.usage("--console cannot be used with --count")
+  }
+  var checked = request
+  checked.image = ImageSource.checkable(request.image) ?? ""
+  checked.ramdisk = ImageSource.checkable(request.ramdisk)
+  try checked.validate()
+
+  var client = invocation.client()
+  request.image = try ImageSource(request.image).sent(.kernel, by: &client)
+  if let ramdisk = request.ramdisk {
+    request.ramdisk = try ImageSource(ramdisk).sent(.ramdisk, by: &client)
+  }
+  if request.count != nil {
+    return try createSeveral(request, waits, invocation, &client)
+  }
+  return try createOne(request, waits, invocation, &client)
+}
+
+private func createOne(
+  _ request: CreateRequest, _ waits: WaitLimit?, _ invocation: Invocation,
+  _ client: inout ChaosClient
+) throws -> ExitStatus {
+  var result = try client.create(request)
+  // The name comes out before anything else can fail: the guest is there.
+  if !invocation.wantsJSON { printOut(result.guest.name + "\n") }
+  if let waits {
+    do throws(APIError) {
+      result.guest = try waits.ready(result.guest.uuid, &client)
+    } catch {
+      if invocation.wantsJSON { printJSON(result.json) }
+      throw error.naming(result.guest.name)
+    }
+  }
+  if invocation.wantsJSON { printJSON(result.json) }
+  guard invocation.has("console") else { return .success }
+  return try attach(
+    to: result.guest.uuid, shownAs: result.guest.name, socketPath: invocation.socketPath)
+}
+
+private func createSeveral(
+  _ request: CreateRequest, _ waits: WaitLimit?, _ invocation: Invocation,
+  _ client: inout ChaosClient
+) throws -> ExitStatus {
+  exitOnInterrupt(
+    """
+    chaos: interrupted: chaosd finishes what it has accepted; 'chaos list' shows the guests, 'chaos destroy' \
+    removes them\n
+    """)
+  var progress = Progress(total: request.count ?? 1)
+  var guests: [GuestInfo] = []
+  do throws(APIError) {
+    try client.create(request) { result in
+      progress.clear()
+      if invocation.wantsJSON {
+        printOut(result.json.compact + [UInt8(ascii: "\n")])
+      } else {
+        printOut(result.guest.name + "\n")
+      }
+      progress.advance()
+      if waits != nil { guests.append(result.guest) }
+    }
+  } catch {
+    progress.clear()
+    throw error
+  }
+  progress.clear()
+  for guest in guests {
+    do throws(APIError) {
+      _ = try waits?.ready(guest.uuid, &client)
+    } catch {
+      throw error.naming(guest.name)
+    }
+  }
+  return .success
+}
+
+/// How long `--wait` waits in all, however many guests there are.
+private struct WaitLimit {
+  private let end: Int
+
+  /// Nil: nothing is to be waited for.
+  init?(_ invocation: Invocation, _ request: CreateRequest) throws {
+    let seconds = try invocation.timeout(default: 30)
+    guard invocation.has("wait") else {
+      if invocation.has("timeout") { throw invocation.usage("--timeout needs --wait") }
+      return nil
+    }
+    if request.paused { throw invocation.usage("--wait cannot be used with a paused guest") }
+    end = monotonicMilliseconds() + seconds * 1000
+  }
+
+  func ready(
+    _ reference: String, _ client: inout ChaosClient
+  ) throws(APIError) -> GuestInfo {
+    let left = max(0, end - monotonicMilliseconds())
+    return try client.waitUntilReady(reference, timeoutSeconds: (left + 999) / 1000)
+  }
+}
+
+func monotonicMilliseconds() -> Int {
+  var now = timespec()
+  clock_gettime(CLOCK_MONOTONIC, &now)
+  return now.tv_sec * 1000 + now.tv_nsec / 1_000_000
+}
+
+// MARK: The request
+
+/// The config with what options say laid over it.
+func createRequest(_ invocation: Invocation) throws -> CreateRequest {
+  var request = try invocation.operands.first.map(readConfig) ?? CreateRequest(image: "")
+  if let image = invocation.value("image") { request.image = image }
+  if request.image.isEmpty {
+    let place = invocation.operands.first.map { " in \($0)" } ?? ""
+    throw invocation.usage("no image: give --image, or CONFIG with 'kernel'\(place)")
+  }
+  if let ramdisk = invocation.value("ramdisk") { request.ramdisk = ramdisk }
+  if let cmdline = invocation.value("cmdline") { request.cmdline = cmdline }
+  if let memory = try invocation.integer("memory") { request.memoryMiB = memory }
+  if let vcpus = try invocation.integer("vcpus") { request.vcpus = vcpus }
+  if let name = invocation.value("name") { request.name = name }
+  if let uuid = invocation.value("uuid") { request.uuid = uuid }
+  if let count = try invocation.integer("count") { request.count = count }
+  if let window = try invocation.integer("window") { request.windowKiB = window }
+  if invocation.has("paused") { request.paused = true }
+  if invocation.has("no-pool") { request.pool = false }
+  if invocation.has("vif") {
+    request.vifs = try invocation.values("vif").map { try vif($0, invocation) }
+  }
+  return request
+}
+
+private func readConfig(_ path: String) throws -> CreateRequest {
+  let isStandardInput = path == "-"
+  let descriptor = isStandardInput ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC)
+  guard descriptor >= 0 else { throw unreadable(path, errno) }
+  defer { if !isStandardInput { close(descriptor) } }
+  let text = try readAll(descriptor, path, limit: 1 << 20)
+  do throws(APIError) {
+    return try CreateRequest(parsing: text)
+  } catch {
+    throw APIError(error.code, "\(path): \(error.message)", field: error.field)
+  }
+}
+
+/// `bridge=br0,ip=10.1.0.2/24`
+private func vif(_ text: String, _ invocation: Invocation) throws -> VifRequest {
+  let keys = ["bridge", "mac", "ip", "gateway", "ip6", "gateway6", "mtu"]
+  var vif = VifRequest(bridge: "")
+  var seen: [String] = []
+  for pair in text.utf8.split(separator: UInt8(ascii: ","), omittingEmptySubsequences: false) {
+    guard let equals = pair.firstIndex(of: UInt8(ascii: "=")) else {
+      throw invocation.usage("option '--vif': expected KEY=VALUE, got '\(String(pair) ?? "")'")
+    }
+    let key = String(decoding: pair[..<equals], as: UTF8.self)
+    let value = String(decoding: pair[pair.index(after: equals)...], as: UTF8.self)
+    guard !seen.contains(key) else {
+      throw invocation.usage("option '--vif': key '\(key)' given twice")
+    }
+    seen.append(key)
+    switch key {
+    case "bridge": vif.bridge = value
+    case "mac": vif.mac = value
+    case "ip": vif.ip = value
+    case "gateway": vif.gateway = value
+    case "ip6": vif.ip6 = value
+    case "gateway6": vif.gateway6 = value
+    case "mtu":
+      guard let mtu = Int(value) else {
+        throw invocation.usage("option '--vif': expected an integer for mtu, got '\(value)'")
+      }
+      vif.mtu = mtu
+    default:
+      throw invocation.usage(
+        "option '--vif': unknown key '\(key)'" + suggestion(for: key, among: keys))
+    }
+  }
+  guard seen.contains("bridge") else {
+    throw invocation.usage("option '--vif': missing bridge=NAME in '\(text)'")
+  }
+  return vif
+}

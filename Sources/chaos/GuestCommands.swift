@@ -1,0 +1,128 @@
+import ChaosAPI
+import Glibc
+
+func list(_ invocation: Invocation) throws -> ExitStatus {
+  var client = invocation.client()
+  let guests = try client.guests()
+  if invocation.wantsJSON {
+    printJSON(GuestList(guests: guests).json)
+  } else if invocation.has("quiet") {
+    printOut(guests.map { $0.name + "\n" }.joined())
+  } else {
+    printOut(guestTable(guests, now: time(nil)))
+  }
+  return .success
+}
+
+func guestTable(_ guests: [GuestInfo], now: Int) -> String {
+  var table = Table([
+    ("NAME", .left), ("DOMID", .right), ("STATE", .left), ("MEMORY", .right), ("VCPUS", .right),
+    ("ADDRESS", .left), ("UPTIME", .right),
+  ])
+  for guest in guests {
+    table.add([
+      guest.name, "\(guest.domid)", guest.state.rawValue, "\(guest.memoryMiB) MiB",
+      "\(guest.vcpus)", guest.vifs.lazy.compactMap(\.ip).first.map(withoutPrefix) ?? "",
+      uptime(since: guest.created, now: now),
+    ])
+  }
+  return table.text
+}
+
+private func withoutPrefix(_ address: String) -> String {
+  String(address.prefix { $0 != "/" })
+}
+
+private func uptime(since created: String, now: Int) -> String {
+  Timestamp.seconds(created).map { shortDuration(seconds: now - $0) } ?? ""
+}
+
+func info(_ invocation: Invocation) throws -> ExitStatus {
+  var client = invocation.client()
+  let guest = try client.guest(invocation.operands[0])
+  if invocation.wantsJSON {
+    printJSON(guest.json)
+  } else {
+    printOut(factSheet(guest, now: time(nil)))
+  }
+  return .success
+}
+
+func factSheet(_ guest: GuestInfo, now: Int) -> String {
+  var sheet = FactSheet()
+  sheet.add("Name", guest.name)
+  sheet.add("UUID", guest.uuid)
+  sheet.add("Domain ID", "\(guest.domid)")
+  sheet.add("State", guest.state.rawValue + (guest.ready ? ", ready" : ""))
+  if guest.tampered { sheet.add("Tampered", "the guest has replaced its device page") }
+  sheet.add("Memory", "\(guest.memoryMiB) MiB")
+  sheet.add("VCPUs", "\(guest.vcpus)")
+  sheet.add("CPU time", "\(guest.cpuSeconds) s")
+  sheet.add("Image", guest.image.text)
+  if !guest.cmdline.isEmpty { sheet.add("Command line", guest.cmdline) }
+  sheet.add("Created", "\(guest.created) (\(uptime(since: guest.created, now: now)) ago)")
+  for vif in guest.vifs {
+    var text = "\(vif.mac) on \(vif.bridge), tap \(vif.tap), MTU \(vif.mtu)"
+    if let ip = vif.ip { text += ", \(ip)" }
+    if let gateway = vif.gateway { text += " via \(gateway)" }
+    if let ip6 = vif.ip6 { text += ", \(ip6)" }
+    if let gateway6 = vif.gateway6 { text += " via \(gateway6)" }
+    sheet.add("Vif \(vif.index)", text)
+  }
+  return sheet.text
+}
+
+extension ImageReference {
+  /// Its name with the digest, or the digest alone.
+  var text: String { name.map { "\($0) (\(digest))" } ?? digest }
+}
+
+func logs(_ invocation: Invocation) throws -> ExitStatus {
+  var client = invocation.client()
+  try client.openLog(invocation.operands[0], follow: invocation.has("follow"))
+  while let bytes = try client.readStream() { printOut(bytes) }
+  return .success
+}
+
+func pause(_ invocation: Invocation) throws -> ExitStatus {
+  var client = invocation.client()
+  return invocation.forEachOperand { reference throws(APIError) in
+    _ = try client.pause(reference)
+  }
+}
+
+func unpause(_ invocation: Invocation) throws -> ExitStatus {
+  var client = invocation.client()
+  return invocation.forEachOperand { reference throws(APIError) in
+    _ = try client.unpause(reference)
+  }
+}
+
+func shutdown(_ invocation: Invocation) throws -> ExitStatus {
+  let timeout = try invocation.timeout(default: 30)
+  let waits = invocation.has("wait")
+  if !waits, invocation.has("timeout") { throw invocation.usage("--timeout needs --wait") }
+  var client = invocation.client()
+  return invocation.forEachOperand { reference throws(APIError) in
+    if waits {
+      try client.shutdown(reference, timeoutSeconds: timeout)
+    } else {
+      try client.shutdown(reference)
+    }
+  }
+}
+
+func destroy(_ invocation: Invocation) throws -> ExitStatus {
+  var client = invocation.client()
+  switch (invocation.has("all"), invocation.operands.isEmpty) {
+  case (true, true):
+    _ = try client.destroyAll()
+    return .success
+  case (false, false):
+    return invocation.forEachOperand { reference throws(APIError) in
+      try client.destroy(reference)
+    }
+  case (true, false): throw invocation.usage("--all and names exclude each other")
+  case (false, true): throw invocation.usage("missing REF (or --all)")
+  }
+}

@@ -1,0 +1,124 @@
+/// A command with what was given to it.
+struct Invocation: Sendable {
+  let command: Command
+  private(set) var operands: [String] = []
+  private var given: [(option: String, value: String)] = []
+
+  /// Reads what follows the command's name.
+  init(_ command: Command, _ arguments: ArraySlice<String>) throws {
+    self.command = command
+    var rest = arguments
+    while let argument = rest.popFirst() {
+      if argument == "--" {
+        operands += rest
+        break
+      } else if argument.utf8.starts(with: "--".utf8) {
+        try takeLong(argument, &rest)
+      } else if argument.utf8.first == UInt8(ascii: "-"), argument.utf8.count > 1 {
+        try takeLetter(argument, &rest)
+      } else {
+        operands.append(argument)
+      }
+    }
+    if !isHelpWanted { try checkOperands() }
+  }
+
+  private mutating func takeLong(_ argument: String, _ rest: inout ArraySlice<String>) throws {
+    let equals = argument.utf8.firstIndex(of: UInt8(ascii: "="))
+    let name = String(argument.dropFirst(2).prefix(upTo: equals ?? argument.endIndex))
+    guard let option = command.allOptions.first(where: { $0.name == name }) else {
+      throw unknownOption("--\(name)")
+    }
+    let value = equals.map { String(argument.suffix(from: argument.utf8.index(after: $0))) }
+    try take(option, value, &rest)
+  }
+
+  private mutating func takeLetter(_ argument: String, _ rest: inout ArraySlice<String>) throws {
+    let letter = argument.dropFirst()
+    guard
+      let option = command.allOptions.first(where: { $0.letter.map(String.init) ?? "" == letter })
+    else { throw unknownOption(argument) }
+    try take(option, nil, &rest)
+  }
+
+  private mutating func take(
+    _ option: Option, _ value: String?, _ rest: inout ArraySlice<String>
+  ) throws {
+    if !option.isRepeated, has(option.name) {
+      throw usage("option '--\(option.name)' given twice")
+    }
+    guard let expected = option.value else {
+      guard value == nil else { throw usage("option '--\(option.name)' takes no value") }
+      given.append((option.name, ""))
+      return
+    }
+    guard let value = value ?? rest.popFirst() else {
+      throw usage("option '--\(option.name)' needs a value: \(expected.name)")
+    }
+    if case .choice(let choices) = expected.kind, !choices.contains(value) {
+      throw usage(
+        "option '--\(option.name)': expected \(choices.joined(separator: " or ")), got '\(value)'")
+    }
+    given.append((option.name, value))
+  }
+
+  private func unknownOption(_ text: String) -> UsageError {
+    let known = command.allOptions.map { "--\($0.name)" }
+    return usage("unknown option '\(text)'" + suggestion(for: text, among: known))
+  }
+
+  private func checkOperands() throws {
+    let required = command.operands.filter(\.isRequired)
+    if operands.count < required.count {
+      throw usage("missing \(required[operands.count].name)")
+    }
+    if command.operands.last?.isRepeated != true, operands.count > command.operands.count {
+      throw usage("unexpected argument '\(operands[command.operands.count])'")
+    }
+  }
+
+  /// An error of this command's usage.
+  func usage(_ message: String) -> UsageError {
+    UsageError(message, command: command.name)
+  }
+
+  var isHelpWanted: Bool { has("help") }
+
+  func has(_ option: String) -> Bool {
+    given.contains { $0.option == option }
+  }
+
+  func value(_ option: String) -> String? {
+    given.first { $0.option == option }?.value
+  }
+
+  func values(_ option: String) -> [String] {
+    given.compactMap { $0.option == option ? $0.value : nil }
+  }
+
+  func integer(_ option: String) throws -> Int? {
+    guard let text = value(option) else { return nil }
+    guard let number = Int(text), text.utf8.first != UInt8(ascii: "+") else {
+      throw usage("option '--\(option)': expected an integer, got '\(text)'")
+    }
+    return number
+  }
+
+  /// A time limit in seconds.
+  func timeout(default seconds: Int) throws -> Int {
+    guard let timeout = try integer("timeout") else { return seconds }
+    guard 0...86_400 ~= timeout else {
+      throw usage("option '--timeout': expected 0 to 86400 seconds, got '\(timeout)'")
+    }
+    return timeout
+  }
+
+  var wantsJSON: Bool { value("format") == "json" }
+}
+
+extension Command {
+  /// With the one that every command has.
+  var allOptions: [Option] { options + [helpOption] }
+}
+
+let helpOption = Option(name: "help", letter: "h", summary: "Show this help.")

@@ -1,0 +1,111 @@
+import ChaosAPI
+import Glibc
+
+/// Everything that `chaos` does; `arguments` come after the program's name.
+func runChaos(_ arguments: ArraySlice<String>) -> ExitStatus {
+  do {
+    return try dispatch(arguments)
+  } catch let error as APIError {
+    complain(error.message)
+    return ExitStatus(rawValue: error.code.exitStatus)
+  } catch let error as UsageError {
+    complain(error.message)
+    let topic = error.command.map { " \($0)" } ?? ""
+    write(Array("see 'chaos\(topic) --help'\n".utf8), to: STDERR_FILENO)
+    return .usage
+  } catch {
+    complain("\(error)")
+    return ExitStatus(rawValue: 1)
+  }
+}
+
+private func dispatch(_ arguments: ArraySlice<String>) throws -> ExitStatus {
+  guard let first = arguments.first else { throw UsageError("missing command") }
+  switch first {
+  case "--version":
+    printOut("chaos \(Product.version)\n")
+    return .success
+  case "--help", "-h":
+    printOut(overview())
+    return .success
+  default: break
+  }
+  if first.utf8.first == UInt8(ascii: "-") {
+    let known = ["--version", "--help"]
+    throw UsageError("unknown option '\(first)'" + suggestion(for: first, among: known))
+  }
+  if let group = groups.first(where: { $0.name == first }) {
+    guard let second = arguments.dropFirst().first else {
+      throw UsageError("missing command of '\(group.name)'", command: group.name)
+    }
+    if second == "--help" || second == "-h" {
+      printOut(overview(ofGroup: group.name))
+      return .success
+    }
+    return try run(findCommand("\(first) \(second)"), arguments.dropFirst(2))
+  }
+  return try run(findCommand(first), arguments.dropFirst())
+}
+
+private func run(_ command: Command, _ arguments: ArraySlice<String>) throws -> ExitStatus {
+  let invocation = try Invocation(command, arguments)
+  if invocation.isHelpWanted {
+    printOut(helpText(command))
+    return .success
+  }
+  return try command.run(invocation)
+}
+
+/// The command of that name or alias.
+func findCommand(_ name: String) throws -> Command {
+  for command in commands where command.name == name || command.aliases.contains(name) {
+    return command
+  }
+  let words = name.split(separator: " ")
+  let group = words.count > 1 ? words.first.map(String.init) : nil
+  let known = commands.flatMap { [$0.name] + $0.aliases } + groups.map(\.name)
+  throw UsageError(
+    "unknown command '\(name)'" + suggestion(for: name, among: known), command: group)
+}
+
+extension Invocation {
+  /// Asks the daemon that --socket, the environment or the default names.
+  func client() -> ChaosClient {
+    ChaosClient(socketPath: socketPath)
+  }
+
+  var socketPath: String {
+    if let path = value("socket") { return path }
+    if let path = getenv(ChaosClient.socketVariable), path.pointee != 0 {
+      return String(cString: path)
+    }
+    return ChaosClient.defaultSocketPath
+  }
+
+  /// Does something to each of the guests or images named, going on after a failure. The first failure's
+  /// status is returned.
+  func forEachOperand(
+    _ body: (String) throws(APIError) -> Void
+  ) -> ExitStatus {
+    var status = ExitStatus.success
+    for operand in operands {
+      do throws(APIError) {
+        try body(operand)
+      } catch {
+        complain(error.naming(operand).message)
+        if status == .success { status = ExitStatus(rawValue: error.code.exitStatus) }
+        // Without a daemon the rest would fail alike.
+        if error.code == .unavailable || error.code == .forbidden { break }
+      }
+    }
+    return status
+  }
+}
+
+extension APIError {
+  /// The same error, its message certain to name what it is about.
+  func naming(_ name: String) -> APIError {
+    guard !message.contains(name) else { return self }
+    return APIError(code, "\(name): \(message)", field: field)
+  }
+}
