@@ -7,8 +7,8 @@ import Xen
 /// What chaosd knows of one domain it made: the truth about its name and wiring, kept as a file so that it
 /// outlives chaosd. The file is written before whatever it announces is done.
 public struct DomainRecord: Equatable, Sendable {
-  /// How far the domain has come. A domain found in a phase other than `shell` or `guest` after a restart was
-  /// being made or unmade and is destroyed.
+  /// How far the domain has come. After a restart a domain found `building` or `ending` is destroyed; one found
+  /// `starting` is a guest if it was unpaused, and destroyed if not.
   public enum Phase: String, Sendable {
     case building, shell, starting, guest, ending
   }

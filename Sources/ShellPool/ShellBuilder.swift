@@ -311,18 +311,17 @@ public final class ShellBuilder: Sendable {
   }
 
   /// Unmakes a domain and everything that was made for it: vhost stopped, pages unmapped, domain destroyed and
-  /// waited for, taps, log and record removed. Safe to repeat.
-  public func tearDown(_ shell: DomainShell) throws {
-    do {
-      try backend.perform(.detach(shell.domain))
-    } catch {
-      // Without a back-end nothing serves the domain; what died with it needs no detaching.
-    }
-    shell.unmap()
-    try destroyDomain(shell.domain, shell.handle)
-    try network.delete(shell.taps)
-    unlink(logPath(shell.handle))
-    records.remove(shell.handle)
+  /// waited for, taps, log and record removed. Safe to repeat, so a failure in the middle is mended by another
+  /// try.
+  public func tearDown(_ shell: DomainShell, observe: Procedure.Observer? = nil) throws {
+    var procedure = Procedure("destroy", observe: observe)
+    // Without a back-end nothing serves the domain; what died with it needs no detaching.
+    try procedure.step("detach back-end") { _ = try? backend.perform(.detach(shell.domain)) }
+    try procedure.step("unmap pages") { shell.unmap() }
+    try procedure.step("destroy domain") { try destroyDomain(shell.domain, shell.handle) }
+    try procedure.step("delete taps") { try network.delete(shell.taps) }
+    try procedure.step("remove log") { _ = unlink(logPath(shell.handle)) }
+    try procedure.step("remove record") { records.remove(shell.handle) }
   }
 
   /// Destroys a domain if it is still ours and waits until the hypervisor has let go of it.

@@ -239,6 +239,10 @@ extension Toolstack {
   // MARK: Execute
 
   /// Tells a shell who it is and starts it. On failure nothing of the shell is left.
+  ///
+  /// Unpausing is the last step and the one that counts: a domain whose record says `starting` is a guest if it
+  /// was unpaused and is destroyed after a restart if it was not. So a create writes one record, and nothing
+  /// after the guest has begun to compete for the processor.
   private func execute(_ plan: Plan, _ shell: DomainShell, _ kind: ShellKind) throws -> Guest {
     var procedure = Procedure("create", observe: observe)
     var current = shell
@@ -246,39 +250,32 @@ extension Toolstack {
       if let handle = plan.handle, handle != shell.handle {
         current = try procedure.step("rename") { try builder.rename(shell, to: handle) }
       }
-      let record = guestRecord(plan, handle: current.handle)
-      let domain = DomainRecord(handle: current.handle, phase: .starting, flavour: current.flavour, guest: record)
-      try procedure.step("record") { try builder.records.write(domain) }
+      let guest = Guest(record: guestRecord(plan, handle: current.handle), shell: current)
+      try procedure.step("record") { try builder.records.write(guest.domainRecord(.starting)) }
       if kind == .blank {
         try procedure.step("load image") { try loadBlank(plan, current) }
       }
       try procedure.step("write identity") {
-        current.write(Self.devicePage(record, current))
-        current.writeCommandLine(record.commandLine)
+        current.write(Self.devicePage(guest.record, current))
+        current.writeCommandLine(guest.record.commandLine)
       }
       try procedure.step("join bridges") {
         try network.join(
           zip(current.taps, plan.vifs).map { (tap: $0, bridge: $1.bridge.index, mtu: $1.mtu) })
       }
-      let guest = Guest(record: record, shell: current)
       // Known before it runs, so that nothing it says is lost.
       registry.insert(guest)
-      do {
-        if !plan.request.paused {
-          try procedure.step("unpause") { try hypervisor.unpause(current.domain) }
+      try procedure.step(plan.request.paused ? "record paused guest" : "unpause") {
+        if plan.request.paused {
+          try builder.records.write(guest.domainRecord(.guest))
+        } else {
+          try hypervisor.unpause(current.domain)
         }
-        try procedure.step("record guest") {
-          var finished = domain
-          finished.phase = .guest
-          try builder.records.write(finished)
-        }
-      } catch {
-        registry.remove(guest)
-        throw error
       }
       return guest
     } catch {
-      try? builder.tearDown(current)
+      registry.remove(current.handle)
+      try? builder.tearDown(current, observe: observe)
       throw error
     }
   }
@@ -315,7 +312,7 @@ extension Toolstack {
   /// A locally administered unicast address made of the UUID's random bits, so that it needs no bookkeeping.
   private static func defaultMAC(_ handle: DomainHandle, slot: Int) -> MACAddress {
     var octets = Array(handle.octets.suffix(6))
-    octets[0] = octets[0] & 0xfc | 0x02
+    octets[0] = 0x02
     octets[5] = octets[5] &+ UInt8(slot)
     return MACAddress(octets: octets)!
   }

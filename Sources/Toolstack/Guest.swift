@@ -33,6 +33,11 @@ final class Guest: Sendable {
     self.shell = shell
   }
 
+  /// What the guest's record says in a phase.
+  func domainRecord(_ phase: DomainRecord.Phase) -> DomainRecord {
+    DomainRecord(handle: handle, phase: phase, flavour: shell.flavour, guest: record)
+  }
+
   /// Runs an operation after all that were begun before it, unless the guest has ended meanwhile.
   func serially<Result>(_ body: () throws -> Result) throws -> Result {
     try queue.withLock { _ in

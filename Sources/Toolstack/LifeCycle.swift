@@ -64,7 +64,10 @@ extension Toolstack {
   public func pause(_ reference: String) throws(APIError) -> GuestInfo {
     try change(reference) { guest, state in
       switch state {
-      case .running: try self.hypervisor.pause(guest.shell.domain)
+      case .running:
+        // A paused domain no longer shows that it was started; from here on the record does.
+        try self.builder.records.write(guest.domainRecord(.guest))
+        try self.hypervisor.pause(guest.shell.domain)
       case .paused: break
       default: throw Self.wrongState(guest, state, "paused")
       }
@@ -149,9 +152,8 @@ extension Toolstack {
 
   /// Unmakes a guest; called on its queue.
   func unmake(_ guest: Guest, reason: GuestEnd) throws {
-    try builder.records.write(
-      DomainRecord(handle: guest.handle, phase: .ending, flavour: guest.shell.flavour, guest: guest.record))
-    try builder.tearDown(guest.shell)
+    try builder.records.write(guest.domainRecord(.ending))
+    try builder.tearDown(guest.shell, observe: observe)
     registry.remove(guest)
     guest.end(reason)
   }

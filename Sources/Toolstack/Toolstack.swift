@@ -95,8 +95,10 @@ public final class Toolstack: Sendable {
     let remains = builder.remains(record, domain: info.id)
     do {
       switch record.phase {
-      case .guest:
-        guard let guest = record.guest else { break }
+      case .guest, .starting:
+        // Unpausing is a create's last step: what was not unpaused is not a guest yet.
+        let hasStarted = record.phase == .guest || !info.isPaused || info.cpuNanoseconds > 0
+        guard hasStarted, let guest = record.guest else { break }
         let shell = try builder.adopt(record, domain: info.id)
         let adopted = Guest(record: guest, shell: shell)
         adopted.isTampered = !((try? isIntact(shell)) ?? false)
@@ -107,7 +109,7 @@ public final class Toolstack: Sendable {
         if pool.adopt(shell) { return shell }
         try builder.tearDown(shell)
         return nil
-      case .building, .starting, .ending: break
+      case .building, .ending: break
       }
       report("domain \(info.id) was \(record.phase.rawValue) when chaosd ended; it is destroyed")
       try builder.tearDown(remains)

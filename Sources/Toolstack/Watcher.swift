@@ -110,6 +110,8 @@ extension Toolstack {
         if info?.handle == guest.handle, info?.isShutdown == false { return }
         try unmake(guest, reason: reason)
       }
+    } catch let error as APIError where error.code == .notFound {
+      // Destroyed meanwhile by whoever asked for that.
     } catch {
       report("guest '\(guest.name)' ended (\(reason.rawValue)) but cannot be removed: \(error)")
     }

@@ -58,7 +58,7 @@ struct Daemon {
       images: try ImageStore(named: Folder.images, anonymous: Folder.anonymousImages),
       records: try RecordStore(folder: Folder.records), logs: Folder.consoles,
       budgetMiB: try options.poolBudgetMiB ?? hypervisor.hostMemory().freePages / 256 / 4,
-      observe: FaultInjection.observer, report: report)
+      observe: StepHooks.observer, report: report)
   }
 
   /// Serves until a signal asks to stop. Guests and shells stay as they are.

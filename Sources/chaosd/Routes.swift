@@ -28,7 +28,7 @@ struct Routes: Sendable {
   private typealias Group = RouterGroup<BasicRequestContext>
 
   private func addHost(_ group: Group) {
-    group.get("version") { _, _ in try Answer.json(toolstack.version(ChaosVersion.current)) }
+    group.get("version") { _, _ in try Answer.json(toolstack.version(Product.version)) }
     group.get("host") { _, _ in try Answer.json(toolstack.host()) }
   }
 

@@ -25,7 +25,7 @@ if options.showsHelp {
   exit(0)
 }
 if options.showsVersion {
-  print("chaosd \(ChaosVersion.current)")
+  print("chaosd \(Product.version)")
   exit(0)
 }
 
