@@ -57,7 +57,10 @@ let package = Package(
     room("ChaosAPI", ["NetworkAddresses"]),
     room(
       "ShellPool",
-      ["Backends", "CBackends", "ChaosAPI", "DevicePages", "DomainBuilder", "ImageStore", "NetworkAddresses", "VirtualLAN", "Xen"]
+      [
+        "Backends", "CBackends", "ChaosAPI", "DevicePages", "DomainBuilder", "ImageStore", "NetworkAddresses",
+        "VirtualLAN", "Xen",
+      ]
     ),
     room(
       "Toolstack",

@@ -1,8 +1,6 @@
-#if canImport(Glibc)
-  import Glibc
-#endif
 import CBackends
 import DevicePages
+import Glibc
 import Xen
 
 /// The back-end process's loop: one thread that waits on every domain's event channels, the kernel's calls, the

@@ -1,6 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#endif
+import Glibc
 
 /// Somebody looking at a console: a stream socket, with what it could not take yet.
 struct ConsoleClient: ~Copyable {
@@ -56,7 +54,10 @@ struct ConsoleClient: ~Copyable {
     return endsWhenDrained ? .finished : .open
   }
 
-  enum Input { case bytes([UInt8]), nothing, closed }
+  enum Input {
+    case bytes([UInt8])
+    case nothing, closed
+  }
 
   /// What was typed, at most `limit` bytes.
   func read(limit: Int) -> Input {

@@ -1,6 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#endif
+import Glibc
 
 /// A guest's console log: a file that chaosd opened, bounded, keeping the newest output.
 struct ConsoleLog: ~Copyable {

@@ -1,7 +1,5 @@
-#if canImport(Glibc)
-  import Glibc
-#endif
 import CBackends
+import Glibc
 
 /// One end of the control connection (SOCK_SEQPACKET).
 public struct ControlSocket: ~Copyable, Sendable {

@@ -1,6 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#endif
+import Glibc
 
 /// Owner of a file descriptor: closed when dropped, never copied.
 public struct Descriptor: ~Copyable, Sendable {

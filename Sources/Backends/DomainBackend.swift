@@ -1,8 +1,6 @@
-#if canImport(Glibc)
-  import Glibc
-#endif
 import CDevicePage
 import DevicePages
+import Glibc
 import Xen
 
 /// The back-ends of one domain: its vifs, console and powerctl, and the event channels that ring for them.
@@ -28,7 +26,10 @@ final class DomainBackend {
     /// Available indices at the last kick; guest-controlled, used only to tell which queue moved.
     var kicked: (receive: UInt16, transmit: UInt16)
 
-    init(slot: Int, window: consuming RestrictedMapping, vhost: consuming VhostNet, port: EventChannel.Port, rings: VifRings) {
+    init(
+      slot: Int, window: consuming RestrictedMapping, vhost: consuming VhostNet, port: EventChannel.Port,
+      rings: VifRings
+    ) {
       self.slot = slot
       self.window = window
       self.vhost = vhost

@@ -1,8 +1,6 @@
-#if canImport(Glibc)
-  import Glibc
-#endif
 import CBackends
 import DevicePages
+import Glibc
 import Xen
 
 /// A kernel vhost-net instance that serves one vif: its memory table is exactly the vif's window, so that

@@ -1,5 +1,3 @@
-import Glibc
-
 /// The daemon's API as calls. One connection, kept; every call blocks until its answer is there.
 ///
 /// Every call throws what the daemon refused, as it said it, or what kept the client from asking

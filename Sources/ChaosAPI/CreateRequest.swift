@@ -83,7 +83,7 @@ extension CreateRequest: JSONConvertible {
     object.append("memory", .number(memoryMiB))
     object.append("vcpus", .number(vcpus))
     object.append("paused", paused ? true : nil)
-    object.append("vifs", vifs.isEmpty ? nil : .array(vifs.map(\.json)))
+    object.append("vifs", vifs.isEmpty ? nil : .list(vifs))
     object.append("pool", pool ? nil : false)
     object.append("count", count.map { .number($0) })
     object.append("window", windowKiB.map { .number($0) })

@@ -182,7 +182,7 @@ extension GuestInfo: JSONConvertible {
       "cpuSeconds": .double(cpuSeconds),
       "ready": .bool(ready),
       "tampered": .bool(tampered),
-      "vifs": .array(vifs.map(\.json)),
+      "vifs": .list(vifs),
     ]
   }
 }
@@ -254,7 +254,7 @@ extension GuestList: JSONConvertible {
     guests = try ObjectReader(json, at: path).array("guests")
   }
 
-  public var json: JSON { ["guests": .array(guests.map(\.json))] }
+  public var json: JSON { ["guests": .list(guests)] }
 }
 
 /// The answer to waiting for a guest's end.

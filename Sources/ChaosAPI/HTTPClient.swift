@@ -1,4 +1,8 @@
-import Glibc
+#if canImport(Glibc)
+  import Glibc
+#else
+  import CPosix
+#endif
 
 /// A client of HTTP/1.1 over one kept connection to a unix socket. Every call blocks its thread; nothing is
 /// shared, so it belongs to one thread at a time.
@@ -128,27 +132,17 @@ public struct HTTPClient: ~Copyable {
   }
 
   private mutating func connect() throws(APIError) {
-    var address = sockaddr_un()
-    address.sun_family = sa_family_t(AF_UNIX)
-    let capacity = MemoryLayout.size(ofValue: address.sun_path)
-    let length = socketPath.utf8.count
-    guard 1..<capacity ~= length, !socketPath.utf8.contains(0) else {
+    guard 1...longestSocketPath ~= socketPath.utf8.count, !socketPath.utf8.contains(0) else {
       throw APIError(
-        .invalidArgument, "socket: not a path of 1 to \(capacity - 1) bytes: \(quoted(socketPath))",
+        .invalidArgument,
+        "socket: not a path of 1 to \(longestSocketPath) bytes: \(quoted(socketPath))",
         field: "socket")
     }
-    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: socketPath.utf8) }
-
     descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
     guard descriptor >= 0 else {
       throw APIError(.internal, "cannot make a socket: \(errorText(errno))")
     }
-    let result = withUnsafePointer(to: &address) { pointer in
-      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { [descriptor] pointer in
-        Glibc.connect(descriptor, pointer, socklen_t(MemoryLayout<sockaddr_un>.size))
-      }
-    }
-    guard result != 0 else { return }
+    guard systemConnect(descriptor, socketPath) != 0 else { return }
     let code = errno
     disconnect()
     switch code {
@@ -195,10 +189,10 @@ public struct HTTPClient: ~Copyable {
     var sent = 0
     while sent < bytes.count {
       let count = bytes.withUnsafeBytes { [descriptor, sent] buffer in
-        Glibc.send(
-          descriptor, buffer.baseAddress! + sent, buffer.count - sent, Int32(MSG_NOSIGNAL))
+        systemSend(descriptor, UnsafeRawBufferPointer(rebasing: buffer[sent...]))
       }
-      if count >= 0 { sent += count } else if errno != EINTR { return try stoppedListening(errno) }
+      guard count >= 0 else { return try stoppedListening(errno) }
+      sent += count
     }
     return true
   }
@@ -222,10 +216,7 @@ public struct HTTPClient: ~Copyable {
   private func read(_ file: Int32, upTo capacity: Int) throws(APIError) -> [UInt8] {
     var code: Int32 = 0
     let bytes = [UInt8](unsafeUninitializedCapacity: capacity) { buffer, count in
-      var result: Int
-      repeat {
-        result = Glibc.read(file, buffer.baseAddress, capacity)
-      } while result < 0 && errno == EINTR
+      let result = systemRead(file, buffer.baseAddress, capacity)
       if result < 0 { code = errno }
       count = max(0, result)
     }
@@ -244,12 +235,9 @@ public struct HTTPClient: ~Copyable {
   private mutating func receive() throws(APIError) -> Int {
     let capacity = 16_384
     let count = withUnsafeTemporaryAllocation(byteCount: capacity, alignment: 16) { buffer in
-      while true {
-        let count = Glibc.read(descriptor, buffer.baseAddress, capacity)
-        if count < 0, errno == EINTR { continue }
-        if count > 0 { parser.receive(UnsafeRawBufferPointer(rebasing: buffer[..<count])) }
-        return count
-      }
+      let count = systemRead(descriptor, buffer.baseAddress, capacity)
+      if count > 0 { parser.receive(UnsafeRawBufferPointer(rebasing: buffer[..<count])) }
+      return count
     }
     guard count >= 0 else {
       let code = errno
@@ -265,8 +253,4 @@ public struct HTTPClient: ~Copyable {
     }
     return count
   }
-}
-
-private func errorText(_ code: Int32) -> String {
-  String(cString: strerror(code))
 }

@@ -11,6 +11,21 @@ public enum HTTPError: Error, Sendable, Equatable {
   case truncated
 }
 
+extension HTTPError: CustomStringConvertible {
+  public var description: String {
+    switch self {
+    case .headTooLong: "head too long"
+    case .malformedStatusLine: "malformed status line"
+    case .unsupportedVersion: "not HTTP/1"
+    case .malformedHeader: "malformed header"
+    case .malformedContentLength: "malformed Content-Length"
+    case .unsupportedTransferEncoding: "unknown transfer encoding"
+    case .malformedChunk: "malformed chunk"
+    case .truncated: "cut off"
+    }
+  }
+}
+
 /// The head of an answer, as far as this client needs it.
 public struct HTTPResponseHead: Sendable, Equatable {
   public var status: Int

@@ -63,7 +63,7 @@ extension ImageList: JSONConvertible {
     images = try ObjectReader(json, at: path).array("images")
   }
 
-  public var json: JSON { ["images": .array(images.map(\.json))] }
+  public var json: JSON { ["images": .list(images)] }
 }
 
 /// One thing the host has a bounded number of.
@@ -162,7 +162,7 @@ extension HostInfo: JSONConvertible {
       "cpus": .number(cpus),
       "guests": .number(guests),
       "shells": .number(shells),
-      "limits": .array(limits.map(\.json)),
+      "limits": .list(limits),
       "warnings": .array(warnings.map(JSON.string)),
     ]
   }

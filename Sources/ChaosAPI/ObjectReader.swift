@@ -21,6 +21,12 @@ extension JSONConvertible {
   }
 }
 
+extension JSON {
+  static func list(_ values: [some JSONConvertible]) -> JSON {
+    .array(values.map { $0.json })
+  }
+}
+
 /// Takes an object apart, key by key, and says what is wrong with it in the caller's terms. A key whose value
 /// is null counts as absent.
 struct ObjectReader {
@@ -161,7 +167,7 @@ struct ObjectReader {
   ) throws(APIError) -> Value where Value.RawValue == String {
     let text = try string(key)
     guard let value = Value(rawValue: text) else {
-      let choices = Value.allCases.map(\.rawValue).joined(separator: ", ")
+      let choices = Value.allCases.map { $0.rawValue }.joined(separator: ", ")
       throw .refused(path(to: key), "expected one of \(choices)", text)
     }
     return value

@@ -125,7 +125,7 @@ extension PoolStatus: JSONConvertible {
 
   public var json: JSON {
     [
-      "flavours": .array(flavours.map(\.json)),
+      "flavours": .list(flavours),
       "budgetMiB": .number(budgetMiB),
       "usedMiB": .number(usedMiB),
       "draining": .bool(draining),

@@ -44,7 +44,9 @@ private enum ELFConstant {
 
 extension RawSpan {
   /// A little-endian integer at a byte offset; nil when it does not lie in the span.
-  fileprivate func integer<Value: FixedWidthInteger & BitwiseCopyable>(_ offset: UInt64, as type: Value.Type) -> Value? {
+  fileprivate func integer<Value: FixedWidthInteger & BitwiseCopyable>(_ offset: UInt64, as type: Value.Type)
+    -> Value?
+  {
     guard let start = Int(exactly: offset), start >= 0, start <= byteCount - MemoryLayout<Value>.size
     else { return nil }
     return Value(littleEndian: unsafeLoadUnaligned(fromByteOffset: start, as: type))

@@ -1,6 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#endif
+import Glibc
 import Synchronization
 
 /// The images chaosd holds: files named by their digest, and names that point at digests.

@@ -1,7 +1,5 @@
-#if canImport(Glibc)
-  import Glibc
-#endif
 import DomainBuilder
+import Glibc
 
 /// An image of the store, mapped read-only. Files of the store are never written again once they have their
 /// digest's name, so that the mapping does not change under a reader.

@@ -1,8 +1,6 @@
 import Backends
 import CBackends
-#if canImport(Glibc)
-  import Glibc
-#endif
+import Glibc
 import Synchronization
 
 /// The connection to chaos-backend, made when first needed and again after the back-end died; starts one when

@@ -1,8 +1,6 @@
 import CBackends
 import Dispatch
-#if canImport(Glibc)
-  import Glibc
-#endif
+import Glibc
 import Synchronization
 import Xen
 

@@ -1,7 +1,5 @@
 import ChaosAPI
-#if canImport(Glibc)
-  import Glibc
-#endif
+import Glibc
 import Xen
 
 /// The records of all domains chaosd made: one small file a domain, replaced atomically, on tmpfs (a record is

@@ -1,9 +1,7 @@
 import Backends
 import DevicePages
 import DomainBuilder
-#if canImport(Glibc)
-  import Glibc
-#endif
+import Glibc
 import ImageStore
 import Synchronization
 import VirtualLAN
@@ -145,7 +143,8 @@ public final class ShellBuilder: Sendable {
       let port = try hypervisor.allocatePort(domain)
       // Ports are a function of the slot: a hypervisor that numbers them otherwise breaks the ABI.
       guard port.rawValue == expected else {
-        throw XenError(call: "allocate event channel \(expected)", domain: domain, errno: EPROTO, detail: "got \(port)")
+        throw XenError(
+          call: "allocate event channel \(expected)", domain: domain, errno: EPROTO, detail: "got \(port)")
       }
     }
     try hypervisor.place(domain, .sharedInfo, at: GuestFrame(rawValue: Slots.sharedInfoFrame))

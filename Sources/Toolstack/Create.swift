@@ -1,8 +1,6 @@
 import ChaosAPI
 import DevicePages
-#if canImport(Glibc)
-  import Glibc
-#endif
+import Glibc
 import ImageStore
 import NetworkAddresses
 import ShellPool

@@ -1,8 +1,6 @@
 import ChaosAPI
-#if canImport(Glibc)
-  import Glibc
-#endif
 import DevicePages
+import Glibc
 import ShellPool
 import Xen
 

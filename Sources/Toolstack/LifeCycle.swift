@@ -1,8 +1,6 @@
 import CDevicePage
 import ChaosAPI
-#if canImport(Glibc)
-  import Glibc
-#endif
+import Glibc
 import ShellPool
 import Xen
 

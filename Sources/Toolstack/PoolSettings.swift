@@ -1,7 +1,5 @@
 import ChaosAPI
-#if canImport(Glibc)
-  import Glibc
-#endif
+import Glibc
 import ImageStore
 import ShellPool
 import Synchronization
@@ -111,7 +109,8 @@ extension Toolstack {
     if flavour.memoryPlan == nil {
       throw .refused("memoryMiB", "too small for \(request.vifs) windows", "\(request.memoryMiB)")
     }
-    if let hot = flavour.image, let images = try? hotImages(hot), let misfit = ShellBuilder.misfit(images, flavour) {
+    if let hot = flavour.image, let images = try? hotImages(hot), let misfit = ShellBuilder.misfit(images, flavour)
+    {
       throw APIError(.invalidArgument, "memoryMiB: \(misfit)", field: "memoryMiB")
     }
     try settings.set(request)

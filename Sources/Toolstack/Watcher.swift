@@ -1,11 +1,9 @@
 import Backends
 import CDevicePage
 import ChaosAPI
-import Dispatch
-#if canImport(Glibc)
-  import Glibc
-#endif
 import DevicePages
+import Dispatch
+import Glibc
 import ShellPool
 import Xen
 

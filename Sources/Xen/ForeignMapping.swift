@@ -1,7 +1,5 @@
-#if canImport(Glibc)
-  import Glibc
-#endif
 import CXen
+import Glibc
 
 /// Frames of a guest mapped into this process; unmapped when dropped.
 ///

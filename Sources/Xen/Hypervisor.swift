@@ -1,7 +1,5 @@
-#if canImport(Glibc)
-  import Glibc
-#endif
 import CXen
+import Glibc
 
 /// What the hypervisor says of one domain (XEN_DOMCTL_getdomaininfo).
 public struct DomainInfo: Sendable {

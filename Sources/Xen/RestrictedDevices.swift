@@ -1,7 +1,5 @@
-#if canImport(Glibc)
-  import Glibc
-#endif
 import CXen
+import Glibc
 
 /// Xen device descriptors that work on one domain only, for handing to a process that is not trusted with
 /// more. The restriction is the kernel's and cannot be undone (IOCTL_PRIVCMD_RESTRICT,

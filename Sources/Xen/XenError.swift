@@ -1,7 +1,5 @@
-#if canImport(Glibc)
-  import Glibc
-#endif
 import CXen
+import Glibc
 
 /// What the hypervisor or a Xen device refused: the call, the domain it was about and the reason.
 public struct XenError: Error, CustomStringConvertible {

@@ -1,8 +1,6 @@
 import Backends
 import CBackends
-#if canImport(Glibc)
-  import Glibc
-#endif
+import Glibc
 
 /// Giving up root for good.
 enum Privileges {

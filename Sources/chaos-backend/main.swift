@@ -1,7 +1,5 @@
 import Backends
-#if canImport(Glibc)
-  import Glibc
-#endif
+import Glibc
 
 // chaos-backend: serves the devices of guests on the noxs bus. Listens first, as root; then gives up every
 // privilege and lives from the descriptors chaosd sends.

@@ -1,3 +1,5 @@
+import ChaosAPI
+
 /// One command of `chaos`, declared once: the parser, the help texts, the man pages and the shell completions
 /// are all made from it.
 struct Command: Sendable {
@@ -11,7 +13,7 @@ struct Command: Sendable {
   var operands: [Operand] = []
   var options: [Option] = []
   var examples: [Example] = []
-  let run: @Sendable (Invocation) throws -> ExitStatus
+  let run: @Sendable (Invocation) throws(APIError) -> ExitStatus
 }
 
 struct Operand: Sendable {
@@ -25,7 +27,7 @@ struct Operand: Sendable {
 struct Option: Sendable {
   let name: String
   /// The one-letter form, `f` for `-f`.
-  var letter: Character? = nil
+  var letter: String? = nil
   /// Nil for a switch, which takes no value.
   var value: Value? = nil
   var isRepeated = false
@@ -61,14 +63,16 @@ struct ExitStatus: Sendable, Equatable {
   static let interrupted = ExitStatus(rawValue: 130)
 }
 
-/// A command line that cannot be understood.
-struct UsageError: Error, Equatable {
-  let message: String
-  /// The command whose help would have told; nil for `chaos` itself.
-  var command: String? = nil
+extension APIError {
+  /// A command line that cannot be understood, and the command whose help would have told: `pool set`, or nil
+  /// for `chaos` itself. As no field of a request has a blank, the hint takes the field's place.
+  static func usage(_ message: String, of command: String?) -> APIError {
+    let name = command.map { "chaos \($0)" } ?? "chaos"
+    return APIError(.invalidArgument, message, field: "\(name) --help")
+  }
 
-  init(_ message: String, command: String? = nil) {
-    self.message = message
-    self.command = command
+  /// What to type for help; nil when the command line is not at fault.
+  var helpCommand: String? {
+    field.flatMap { $0.hasSuffix(" --help") ? $0 : nil }
   }
 }

@@ -1,4 +1,4 @@
-func completion(_ invocation: Invocation) throws -> ExitStatus {
+func completion(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   let shell = invocation.operands[0]
   guard let script = completionScript(for: shell) else {
     throw invocation.usage("expected bash, zsh or fish, got '\(shell)'")
@@ -53,14 +53,14 @@ private func bashScript() -> String {
       local command=${COMP_WORDS[1]} first=2
       COMPREPLY=()
       if ((COMP_CWORD == 1)); then
-        COMPREPLY=($(compgen -W '\(firstWords.map(\.word).joined(separator: " ")) --help --version' -- "$word"))
+        COMPREPLY=($(compgen -W '\(firstWords.map { $0.word }.joined(separator: " ")) --help --version' -- "$word"))
         return
       fi
       case $command in
 
     """
   for group in groups {
-    let words = members(of: group.name).map(\.word).joined(separator: " ")
+    let words = members(of: group.name).map { $0.word }.joined(separator: " ")
     script += """
         \(group.name))
           if ((COMP_CWORD == 2)); then
@@ -102,7 +102,7 @@ private func bashWords(_ kind: ValueKind) -> String {
   case .image:
     #"COMPREPLY=($(compgen -f -W "$(chaos image list -q 2>/dev/null)" -- "$word"))"#
   case .command:
-    "COMPREPLY=($(compgen -W '\(firstWords.map(\.word).joined(separator: " "))' -- \"$word\"))"
+    "COMPREPLY=($(compgen -W '\(firstWords.map { $0.word }.joined(separator: " "))' -- \"$word\"))"
   case .choice(let choices):
     "COMPREPLY=($(compgen -W '\(choices.joined(separator: " "))' -- \"$word\"))"
   }
@@ -172,7 +172,7 @@ private func zshWords(_ kind: ValueKind) -> String {
   case .file: "_files"
   case .guest: "_chaos_guests"
   case .image: "_chaos_images"
-  case .command: "(\(firstWords.map(\.word).joined(separator: " ")))"
+  case .command: "(\(firstWords.map { $0.word }.joined(separator: " ")))"
   case .choice(let choices): "(\(choices.joined(separator: " ")))"
   }
 }
@@ -185,7 +185,7 @@ private func fishScript() -> String {
     script += "complete -c chaos -n __fish_use_subcommand -a \(word) -d \(quoted(summary))\n"
   }
   for group in groups {
-    let words = members(of: group.name).map(\.word).joined(separator: " ")
+    let words = members(of: group.name).map { $0.word }.joined(separator: " ")
     for (word, command) in members(of: group.name) {
       let condition =
         "__fish_seen_subcommand_from \(group.name); and not __fish_seen_subcommand_from \(words)"
@@ -215,7 +215,7 @@ private func fishWords(_ kind: ValueKind) -> String {
   case .file: " -F"
   case .guest: " -a '(chaos list -q 2>/dev/null)'"
   case .image: " -F -a '(chaos image list -q 2>/dev/null)'"
-  case .command: " -a \(quoted(firstWords.map(\.word).joined(separator: " ")))"
+  case .command: " -a \(quoted(firstWords.map { $0.word }.joined(separator: " ")))"
   case .choice(let choices): " -a \(quoted(choices.joined(separator: " ")))"
   }
 }

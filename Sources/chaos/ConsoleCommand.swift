@@ -1,7 +1,12 @@
 import ChaosAPI
-import Glibc
 
-func console(_ invocation: Invocation) throws -> ExitStatus {
+#if canImport(Glibc)
+  import Glibc
+#else
+  import CPosix
+#endif
+
+func console(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   let reference = invocation.operands[0]
   return try attach(to: reference, shownAs: reference, socketPath: invocation.socketPath)
 }
@@ -10,20 +15,23 @@ func console(_ invocation: Invocation) throws -> ExitStatus {
 private let escape: UInt8 = 0x1d
 
 /// Joins this terminal and the guest's console until one of them ends it.
-func attach(to reference: String, shownAs name: String, socketPath: String) throws -> ExitStatus {
+func attach(
+  to reference: String, shownAs name: String, socketPath: String
+) throws(APIError) -> ExitStatus {
   var output = ChaosClient(socketPath: socketPath)
   var input = ChaosClient(socketPath: socketPath)
   try output.openConsole(reference)
-  let isTerminal = isatty(STDIN_FILENO) == 1
-  if isTerminal { tell("connected to \(name); escape is Ctrl-]\r\n") }
-  let terminal = RawTerminal(isTerminal ? STDIN_FILENO : nil)
+  let keyboard = File(standardInputNamed: "standard input")
+  let isInteractive = isTerminal(keyboard.descriptor)
+  if isInteractive { Stream.error.write("connected to \(plain(name)); escape is Ctrl-]\n") }
+  let terminal = RawTerminal(isInteractive ? keyboard.descriptor : nil)
   defer { terminal.restore() }
 
   guard let first = try output.readReceived() else { return .success }
   printOut(first)
   var sources = [
     pollfd(fd: output.streamDescriptor, events: Int16(POLLIN), revents: 0),
-    pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0),
+    pollfd(fd: keyboard.descriptor, events: Int16(POLLIN), revents: 0),
   ]
   while true {
     if poll(&sources, nfds_t(sources.count), -1) < 0 {
@@ -32,40 +40,30 @@ func attach(to reference: String, shownAs name: String, socketPath: String) thro
     }
     if sources[0].revents != 0 {
       guard let bytes = try output.readStreamOnce() else {
-        if isTerminal { tell("\r\n\(name) ended\r\n") }
+        if isInteractive { Stream.error.write("\r\n\(plain(name)) ended\r\n") }
         return .success
       }
       printOut(bytes)
     }
-    if sources[1].revents != 0 {
-      let typed = readInput()
-      let sent = isTerminal ? typed.prefix { $0 != escape } : typed[...]
-      if !sent.isEmpty { try input.sendConsole(reference, Array(sent)) }
-      if sent.count < typed.count {
-        tell("\r\ndetached from \(name)\r\n")
-        return .success
-      }
-      // Input that is no terminal has an end; the guest may have more to say.
-      if typed.isEmpty {
-        if isTerminal { return .success }
-        sources[1].fd = -1
-      }
+    guard sources[1].revents != 0 else { continue }
+    let typed = try read(keyboard)
+    let sent = isInteractive ? typed.prefix { $0 != escape } : typed[...]
+    if !sent.isEmpty { try input.sendConsole(reference, Array(sent)) }
+    if sent.count < typed.count || (typed.isEmpty && isInteractive) {
+      Stream.error.write("\r\ndetached from \(plain(name))\r\n")
+      return .success
     }
+    // Input that is no terminal has an end; the guest may have more to say.
+    if typed.isEmpty { sources[1].fd = -1 }
   }
 }
 
-private func tell(_ text: String) {
-  write(Array(text.utf8), to: STDERR_FILENO)
-}
-
 /// Empty at the end.
-private func readInput() -> [UInt8] {
-  [UInt8](unsafeUninitializedCapacity: 4096) { buffer, count in
-    var result: Int
-    repeat {
-      result = read(STDIN_FILENO, buffer.baseAddress, buffer.count)
-    } while result < 0 && errno == EINTR
-    count = max(0, result)
+private func read(_ keyboard: borrowing File) throws(APIError) -> [UInt8] {
+  do throws(FileError) {
+    return try keyboard.read(upTo: 4096)
+  } catch {
+    throw APIError(error)
   }
 }
 
@@ -83,12 +81,9 @@ private struct RawTerminal {
       return
     }
     self.descriptor = descriptor
-    for number in [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE] {
-      signal(number) { number in
-        tcsetattr(STDIN_FILENO, TCSANOW, &terminalBefore)
-        signal(number, SIG_DFL)
-        raise(number)
-      }
+    handleOnce([SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE]) { number in
+      tcsetattr(STDIN_FILENO, TCSANOW, &terminalBefore)
+      raise(number)
     }
     var raw = terminalBefore
     cfmakeraw(&raw)

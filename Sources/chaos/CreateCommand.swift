@@ -1,7 +1,6 @@
 import ChaosAPI
-import Glibc
 
-func create(_ invocation: Invocation) throws -> ExitStatus {
+func create(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   var request = try createRequest(invocation)
   let waits = try WaitLimit(invocation, request)
   if invocation.has("console"), request.count != nil {
@@ -26,7 +25,7 @@ func create(_ invocation: Invocation) throws -> ExitStatus {
 private func createOne(
   _ request: CreateRequest, _ waits: WaitLimit?, _ invocation: Invocation,
   _ client: inout ChaosClient
-) throws -> ExitStatus {
+) throws(APIError) -> ExitStatus {
   var result = try client.create(request)
   // The name comes out before anything else can fail: the guest is there.
   if !invocation.wantsJSON { printOut(result.guest.name + "\n") }
@@ -47,7 +46,7 @@ private func createOne(
 private func createSeveral(
   _ request: CreateRequest, _ waits: WaitLimit?, _ invocation: Invocation,
   _ client: inout ChaosClient
-) throws -> ExitStatus {
+) throws(APIError) -> ExitStatus {
   exitOnInterrupt(
     """
     chaos: interrupted: chaosd finishes what it has accepted; 'chaos list' shows the guests, 'chaos destroy' \
@@ -86,7 +85,7 @@ private struct WaitLimit {
   private let end: Int
 
   /// Nil: nothing is to be waited for.
-  init?(_ invocation: Invocation, _ request: CreateRequest) throws {
+  init?(_ invocation: Invocation, _ request: CreateRequest) throws(APIError) {
     let seconds = try invocation.timeout(default: 30)
     guard invocation.has("wait") else {
       if invocation.has("timeout") { throw invocation.usage("--timeout needs --wait") }
@@ -113,7 +112,7 @@ func monotonicMilliseconds() -> Int {
 // MARK: The request
 
 /// The config with what options say laid over it.
-func createRequest(_ invocation: Invocation) throws -> CreateRequest {
+func createRequest(_ invocation: Invocation) throws(APIError) -> CreateRequest {
   var request = try invocation.operands.first.map(readConfig) ?? CreateRequest(image: "")
   if let image = invocation.value("image") { request.image = image }
   if request.image.isEmpty {
@@ -136,7 +135,7 @@ func createRequest(_ invocation: Invocation) throws -> CreateRequest {
   return request
 }
 
-private func readConfig(_ path: String) throws -> CreateRequest {
+private func readConfig(_ path: String) throws(APIError) -> CreateRequest {
   let isStandardInput = path == "-"
   let descriptor = isStandardInput ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC)
   guard descriptor >= 0 else { throw unreadable(path, errno) }
@@ -150,7 +149,7 @@ private func readConfig(_ path: String) throws -> CreateRequest {
 }
 
 /// `bridge=br0,ip=10.1.0.2/24`
-private func vif(_ text: String, _ invocation: Invocation) throws -> VifRequest {
+private func vif(_ text: String, _ invocation: Invocation) throws(APIError) -> VifRequest {
   let keys = ["bridge", "mac", "ip", "gateway", "ip6", "gateway6", "mtu"]
   var vif = VifRequest(bridge: "")
   var seen: [String] = []

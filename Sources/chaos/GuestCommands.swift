@@ -1,7 +1,6 @@
 import ChaosAPI
-import Glibc
 
-func list(_ invocation: Invocation) throws -> ExitStatus {
+func list(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   var client = invocation.client()
   let guests = try client.guests()
   if invocation.wantsJSON {
@@ -22,7 +21,7 @@ func guestTable(_ guests: [GuestInfo], now: Int) -> String {
   for guest in guests {
     table.add([
       guest.name, "\(guest.domid)", guest.state.rawValue, "\(guest.memoryMiB) MiB",
-      "\(guest.vcpus)", guest.vifs.lazy.compactMap(\.ip).first.map(withoutPrefix) ?? "",
+      "\(guest.vcpus)", guest.vifs.lazy.compactMap { $0.ip }.first.map(withoutPrefix) ?? "",
       uptime(since: guest.created, now: now),
     ])
   }
@@ -37,7 +36,7 @@ private func uptime(since created: String, now: Int) -> String {
   Timestamp.seconds(created).map { shortDuration(seconds: now - $0) } ?? ""
 }
 
-func info(_ invocation: Invocation) throws -> ExitStatus {
+func info(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   var client = invocation.client()
   let guest = try client.guest(invocation.operands[0])
   if invocation.wantsJSON {
@@ -77,28 +76,28 @@ extension ImageReference {
   var text: String { name.map { "\($0) (\(digest))" } ?? digest }
 }
 
-func logs(_ invocation: Invocation) throws -> ExitStatus {
+func logs(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   var client = invocation.client()
   try client.openLog(invocation.operands[0], follow: invocation.has("follow"))
   while let bytes = try client.readStream() { printOut(bytes) }
   return .success
 }
 
-func pause(_ invocation: Invocation) throws -> ExitStatus {
+func pause(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   var client = invocation.client()
   return invocation.forEachOperand { reference throws(APIError) in
     _ = try client.pause(reference)
   }
 }
 
-func unpause(_ invocation: Invocation) throws -> ExitStatus {
+func unpause(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   var client = invocation.client()
   return invocation.forEachOperand { reference throws(APIError) in
     _ = try client.unpause(reference)
   }
 }
 
-func shutdown(_ invocation: Invocation) throws -> ExitStatus {
+func shutdown(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   let timeout = try invocation.timeout(default: 30)
   let waits = invocation.has("wait")
   if !waits, invocation.has("timeout") { throw invocation.usage("--timeout needs --wait") }
@@ -112,7 +111,7 @@ func shutdown(_ invocation: Invocation) throws -> ExitStatus {
   }
 }
 
-func destroy(_ invocation: Invocation) throws -> ExitStatus {
+func destroy(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   var client = invocation.client()
   switch (invocation.has("all"), invocation.operands.isEmpty) {
   case (true, true):

@@ -1,6 +1,6 @@
 import ChaosAPI
 
-func help(_ invocation: Invocation) throws -> ExitStatus {
+func help(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   if let page = invocation.value("man") {
     printOut(try manPage(page))
   } else if invocation.has("pages") {
@@ -112,7 +112,7 @@ private let lineWidth = 80
 
 /// Names with their meanings beside them, or below where a name is long.
 private func listed(_ items: [(name: String, meaning: String)]) -> String {
-  let column = min(24, (items.map(\.name.count).max() ?? 0) + 4)
+  let column = min(24, (items.map { $0.name.count }.max() ?? 0) + 4)
   return items.map { item in
     let meaning = wrapped(item.meaning, indent: column)
     guard item.name.count + 4 <= column else { return "  \(item.name)\n\(meaning)" }

@@ -1,6 +1,6 @@
 import ChaosAPI
 
-func host(_ invocation: Invocation) throws -> ExitStatus {
+func host(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   var client = invocation.client()
   let host = try client.host()
   if invocation.wantsJSON {
@@ -33,7 +33,7 @@ func factSheet(_ host: HostInfo) -> String {
   return text + host.warnings.map { "warning: \($0)\n" }.joined()
 }
 
-func version(_ invocation: Invocation) throws -> ExitStatus {
+func version(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   // What is known without the daemon comes first, so that a report of its absence has it too.
   if !invocation.wantsJSON { printOut("chaos \(Product.version)\n") }
   var client = invocation.client()

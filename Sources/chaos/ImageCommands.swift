@@ -1,7 +1,6 @@
 import ChaosAPI
-import Glibc
 
-func imageAdd(_ invocation: Invocation) throws -> ExitStatus {
+func imageAdd(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   let name = invocation.operands[0]
   try Names.checkImageName(name)
   let file = try ImageFile(invocation.operands[1])
@@ -15,7 +14,7 @@ func imageAdd(_ invocation: Invocation) throws -> ExitStatus {
   return .success
 }
 
-func imageList(_ invocation: Invocation) throws -> ExitStatus {
+func imageList(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   var client = invocation.client()
   let images = try client.images()
   if invocation.wantsJSON {
@@ -41,7 +40,7 @@ func imageTable(_ images: [ImageInfo]) -> String {
   return table.text
 }
 
-func imageRemove(_ invocation: Invocation) throws -> ExitStatus {
+func imageRemove(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   var client = invocation.client()
   return invocation.forEachOperand { name throws(APIError) in
     try client.removeImage(name)

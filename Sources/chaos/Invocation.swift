@@ -1,3 +1,5 @@
+import ChaosAPI
+
 /// A command with what was given to it.
 struct Invocation: Sendable {
   let command: Command
@@ -5,7 +7,7 @@ struct Invocation: Sendable {
   private var given: [(option: String, value: String)] = []
 
   /// Reads what follows the command's name.
-  init(_ command: Command, _ arguments: ArraySlice<String>) throws {
+  init(_ command: Command, _ arguments: ArraySlice<String>) throws(APIError) {
     self.command = command
     var rest = arguments
     while let argument = rest.popFirst() {
@@ -23,27 +25,17 @@ struct Invocation: Sendable {
     if !isHelpWanted { try checkOperands() }
   }
 
-  private mutating func takeLong(_ argument: String, _ rest: inout ArraySlice<String>) throws {
+  private mutating func takeLong(_ argument: String, _ rest: inout ArraySlice<String>) throws(APIError) {
     let equals = argument.utf8.firstIndex(of: UInt8(ascii: "="))
     let name = String(argument.dropFirst(2).prefix(upTo: equals ?? argument.endIndex))
-    guard let option = command.allOptions.first(where: { $0.name == name }) else {
-      throw unknownOption("--\(name)")
-    }
-    let value = equals.map { String(argument.suffix(from: argument.utf8.index(after: $0))) }
-    try take(option, value, &rest)
-  }
-
-  private mutating func takeLetter(_ argument: String, _ rest: inout ArraySlice<String>) throws {
-    let letter = argument.dropFirst()
-    guard
-      let option = command.allOptions.first(where: { $0.letter.map(String.init) ?? "" == letter })
+    guard let option = command.allOptions.first(where: { $0.letter == letter })
     else { throw unknownOption(argument) }
     try take(option, nil, &rest)
   }
 
   private mutating func take(
     _ option: Option, _ value: String?, _ rest: inout ArraySlice<String>
-  ) throws {
+  ) throws(APIError) {
     if !option.isRepeated, has(option.name) {
       throw usage("option '--\(option.name)' given twice")
     }
@@ -62,13 +54,13 @@ struct Invocation: Sendable {
     given.append((option.name, value))
   }
 
-  private func unknownOption(_ text: String) -> UsageError {
+  private func unknownOption(_ text: String) -> APIError {
     let known = command.allOptions.map { "--\($0.name)" }
     return usage("unknown option '\(text)'" + suggestion(for: text, among: known))
   }
 
-  private func checkOperands() throws {
-    let required = command.operands.filter(\.isRequired)
+  private func checkOperands() throws(APIError) {
+    let required = command.operands.filter { $0.isRequired }
     if operands.count < required.count {
       throw usage("missing \(required[operands.count].name)")
     }
@@ -78,8 +70,8 @@ struct Invocation: Sendable {
   }
 
   /// An error of this command's usage.
-  func usage(_ message: String) -> UsageError {
-    UsageError(message, command: command.name)
+  func usage(_ message: String) -> APIError {
+    .usage(message, of: command.name)
   }
 
   var isHelpWanted: Bool { has("help") }
@@ -96,7 +88,7 @@ struct Invocation: Sendable {
     given.compactMap { $0.option == option ? $0.value : nil }
   }
 
-  func integer(_ option: String) throws -> Int? {
+  func integer(_ option: String) throws(APIError) -> Int? {
     guard let text = value(option) else { return nil }
     guard let number = Int(text), text.utf8.first != UInt8(ascii: "+") else {
       throw usage("option '--\(option)': expected an integer, got '\(text)'")
@@ -105,7 +97,7 @@ struct Invocation: Sendable {
   }
 
   /// A time limit in seconds.
-  func timeout(default seconds: Int) throws -> Int {
+  func timeout(default seconds: Int) throws(APIError) -> Int {
     guard let timeout = try integer("timeout") else { return seconds }
     guard 0...86_400 ~= timeout else {
       throw usage("option '--timeout': expected 0 to 86400 seconds, got '\(timeout)'")

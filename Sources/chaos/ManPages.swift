@@ -2,7 +2,7 @@ import ChaosAPI
 
 /// `chaos`, and one page a command.
 func manPageNames() -> [String] {
-  ["chaos"] + commands.map(\.manPageName)
+  ["chaos"] + commands.map { $0.manPageName }
 }
 
 extension Command {
@@ -12,7 +12,7 @@ extension Command {
 }
 
 /// A page in the man macros of roff, section 1.
-func manPage(_ page: String) throws -> String {
+func manPage(_ page: String) throws(APIError) -> String {
   if page == "chaos" { return overviewPage() }
   guard let command = commands.first(where: { $0.manPageName == page }) else {
     throw UsageError(
@@ -53,7 +53,7 @@ private func commandPage(_ command: Command) -> String {
   var page = ManPage(name: command.manPageName, summary: command.summary)
   page.section("SYNOPSIS")
   page.line(".B chaos \(roff(command.name))")
-  page.text((["[OPTION...]"] + command.operands.map(\.usage)).joined(separator: " "))
+  page.text((["[OPTION...]"] + command.operands.map { $0.usage }).joined(separator: " "))
   if !command.description.isEmpty {
     page.section("DESCRIPTION")
     page.text(command.description)

@@ -1,29 +1,29 @@
 import ChaosAPI
-import Glibc
-
-/// Writes all of it. What cannot be written is lost: there is nobody left to tell. A reader that went away ends
-/// the process by SIGPIPE, without a word.
-func write(_ bytes: [UInt8], to descriptor: Int32) {
-  bytes.withUnsafeBytes { buffer in
-    var written = 0
-    while written < buffer.count {
-      let count = Glibc.write(descriptor, buffer.baseAddress! + written, buffer.count - written)
-      if count > 0 { written += count } else if errno != EINTR { return }
-    }
-  }
-}
 
 func printOut(_ bytes: [UInt8]) {
-  write(bytes, to: STDOUT_FILENO)
+  Stream.output.write(bytes)
 }
 
 func printOut(_ text: String) {
-  printOut(Array(text.utf8))
+  Stream.output.write(text)
 }
 
 /// On standard error, with the program's name before it.
 func complain(_ message: String) {
-  write(Array("chaos: \(plain(message))\n".utf8), to: STDERR_FILENO)
+  Stream.error.write("chaos: \(plain(message))\n")
+}
+
+/// One value: laid out for people on a terminal, else on one line for programs.
+func printJSON(_ value: JSON) {
+  if isTerminal(Stream.output.descriptor) {
+    printOut(value.pretty)
+  } else {
+    printLine(value)
+  }
+}
+
+func printLine(_ value: JSON) {
+  printOut(value.compact + [UInt8(ascii: "\n")])
 }
 
 /// Text that a terminal shows and does not obey: control characters become question marks.
@@ -37,12 +37,13 @@ func plain(_ text: String) -> String {
   return String(shown)
 }
 
-/// One value: laid out for people on a terminal, else on one line for programs.
-func printJSON(_ value: JSON) {
-  printOut(isatty(STDOUT_FILENO) == 1 ? value.pretty : value.compact + [UInt8(ascii: "\n")])
-}
-
-/// What the system says of an error number.
-func errorText(_ code: Int32) -> String {
-  String(cString: strerror(code))
+extension String {
+  func includes(_ part: String) -> Bool {
+    let all = Array(utf8)
+    let wanted = Array(part.utf8)
+    guard wanted.count <= all.count else { return false }
+    return (0...all.count - wanted.count).contains { start in
+      all[start..<start + wanted.count].elementsEqual(wanted)
+    }
+  }
 }

@@ -1,12 +1,12 @@
 import ChaosAPI
 
-func poolStatus(_ invocation: Invocation) throws -> ExitStatus {
+func poolStatus(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   var client = invocation.client()
   show(try client.pool(), invocation)
   return .success
 }
 
-func poolSet(_ invocation: Invocation) throws -> ExitStatus {
+func poolSet(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   guard let low = try invocation.integer("low"), let high = try invocation.integer("high") else {
     throw invocation.usage("missing \(invocation.has("low") ? "--high" : "--low")")
   }
@@ -32,7 +32,7 @@ func poolSet(_ invocation: Invocation) throws -> ExitStatus {
   return .success
 }
 
-func poolDrain(_ invocation: Invocation) throws -> ExitStatus {
+func poolDrain(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   var client = invocation.client()
   let count = try client.drainPool()
   if invocation.wantsJSON {
@@ -43,7 +43,7 @@ func poolDrain(_ invocation: Invocation) throws -> ExitStatus {
   return .success
 }
 
-func poolFill(_ invocation: Invocation) throws -> ExitStatus {
+func poolFill(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   var client = invocation.client()
   show(try client.fillPool(wait: invocation.has("wait")), invocation)
   return .success

@@ -1,4 +1,3 @@
-import Glibc
 
 /// A bar on standard error, for people who wait longer than a second at a terminal.
 struct Progress {

@@ -1,5 +1,4 @@
 import ChaosAPI
-import Glibc
 
 /// Everything that `chaos` does; `arguments` come after the program's name.
 func runChaos(_ arguments: ArraySlice<String>) -> ExitStatus {
@@ -19,7 +18,7 @@ func runChaos(_ arguments: ArraySlice<String>) -> ExitStatus {
   }
 }
 
-private func dispatch(_ arguments: ArraySlice<String>) throws -> ExitStatus {
+private func dispatch(_ arguments: ArraySlice<String>) throws(APIError) -> ExitStatus {
   guard let first = arguments.first else { throw UsageError("missing command") }
   switch first {
   case "--version":
@@ -47,7 +46,7 @@ private func dispatch(_ arguments: ArraySlice<String>) throws -> ExitStatus {
   return try run(findCommand(first), arguments.dropFirst())
 }
 
-private func run(_ command: Command, _ arguments: ArraySlice<String>) throws -> ExitStatus {
+private func run(_ command: Command, _ arguments: ArraySlice<String>) throws(APIError) -> ExitStatus {
   let invocation = try Invocation(command, arguments)
   if invocation.isHelpWanted {
     printOut(helpText(command))
@@ -57,13 +56,13 @@ private func run(_ command: Command, _ arguments: ArraySlice<String>) throws -> 
 }
 
 /// The command of that name or alias.
-func findCommand(_ name: String) throws -> Command {
+func findCommand(_ name: String) throws(APIError) -> Command {
   for command in commands where command.name == name || command.aliases.contains(name) {
     return command
   }
   let words = name.split(separator: " ")
   let group = words.count > 1 ? words.first.map(String.init) : nil
-  let known = commands.flatMap { [$0.name] + $0.aliases } + groups.map(\.name)
+  let known = commands.flatMap { [$0.name] + $0.aliases } + groups.map { $0.name }
   throw UsageError(
     "unknown command '\(name)'" + suggestion(for: name, among: known), command: group)
 }

@@ -22,7 +22,7 @@ struct Table {
     for row in rows {
       for (column, cell) in row.enumerated() { widths[column] = max(widths[column], cell.count) }
     }
-    return ([columns.map(\.heading)] + rows).map { line($0, widths) }.joined()
+    return ([columns.map { $0.heading }] + rows).map { line($0, widths) }.joined()
   }
 
   private func line(_ cells: [String], _ widths: [Int]) -> String {
@@ -49,7 +49,7 @@ struct FactSheet {
   }
 
   var text: String {
-    let width = facts.map(\.name.count).max() ?? 0
+    let width = facts.map { $0.name.count }.max() ?? 0
     return facts.map { fact in
       let padding = String(repeating: " ", count: width - fact.name.count)
       return "\(fact.name):\(padding) \(fact.value)\n"

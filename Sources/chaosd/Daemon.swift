@@ -1,8 +1,6 @@
 import Backends
 import ChaosAPI
-#if canImport(Glibc)
-  import Glibc
-#endif
+import Glibc
 import Hummingbird
 import ImageStore
 import Logging

@@ -76,15 +76,17 @@ struct Routes: Sendable {
     }
     let iterator = LineIterator(lines)
     let first = try await iterator.next()
-    return Response(status: .ok, headers: [.contentType: "application/x-ndjson"], body: ResponseBody { writer in
-      if let first { try await writer.write(first) }
-      do {
-        while let line = try await iterator.next() { try await writer.write(line) }
-      } catch let error as APIError {
-        try await writer.write(Answer.line(error.body))
-      }
-      try await writer.finish(nil)
-    })
+    return Response(
+      status: .ok, headers: [.contentType: "application/x-ndjson"],
+      body: ResponseBody { writer in
+        if let first { try await writer.write(first) }
+        do {
+          while let line = try await iterator.next() { try await writer.write(line) }
+        } catch let error as APIError {
+          try await writer.write(Answer.line(error.body))
+        }
+        try await writer.finish(nil)
+      })
   }
 
   /// Hands one reader the lines of a stream, across the border of the response's closure.

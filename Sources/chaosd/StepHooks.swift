@@ -1,6 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#endif
+import Glibc
 import ShellPool
 
 /// What the environment asks to happen before each step of an operation; free of cost when it asks for nothing.

@@ -1,7 +1,5 @@
 import ChaosAPI
-#if canImport(Glibc)
-  import Glibc
-#endif
+import Glibc
 import Logging
 
 signal(SIGPIPE, SIG_IGN)

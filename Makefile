@@ -1,0 +1,73 @@
+# chaos: build, test and run. Every target installs the Debian packages it misses, as root or through sudo.
+#
+#   make demo    boot a real Xen host in QEMU and show chaos at work
+#   make test    every test, unit and integration
+#   make help    the other targets
+
+SHELL := /bin/bash
+PREFIX ?= /usr/local
+PROGRAMS := chaos chaosd chaos-backend chaos-bench
+# Static, so that the programs run in any dom0 and start fast; stripped, because page faults are start-up time.
+STATIC := -c release --static-swift-stdlib -Xswiftc -static-executable -Xlinker -s
+FUZZ_SECONDS ?= 10
+
+.PHONY: help demo test unit integration fuzz build bench images fmt lint docs install packages clean
+
+help:
+	@echo 'make demo         boot a Xen host in QEMU, start chaosd, create guests and show them answering'
+	@echo 'make test         every test: unit, fuzz ($(FUZZ_SECONDS) s a target) and integration'
+	@echo 'make unit         the unit tests'
+	@echo 'make integration  the tests that run on real Xen in the box'
+	@echo 'make fuzz         the fuzz targets, FUZZ_SECONDS each (default 300 here)'
+	@echo 'make build        the programs, static, in .build/release'
+	@echo 'make images       the unikernels, in images/build'
+	@echo 'make bench        measure on an otherwise idle machine'
+	@echo 'make fmt, lint    format the Swift code, check its format'
+	@echo 'make docs         man pages and shell completions, in .build/docs'
+	@echo 'make install      into PREFIX (default /usr/local), DESTDIR respected'
+
+demo: packages build images
+	box/demo
+
+test: packages lint unit fuzz-short build images integration
+
+unit:
+	Tests/unit
+
+.PHONY: fuzz-short
+fuzz-short:
+	Fuzz/run --seconds $(FUZZ_SECONDS)
+
+fuzz: packages
+	Fuzz/run --seconds $(if $(filter command line,$(origin FUZZ_SECONDS)),$(FUZZ_SECONDS),300)
+
+integration: packages build images
+	Tests/Integration/run
+
+build: packages
+	@for program in $(PROGRAMS); do swift build $(STATIC) --product $$program || exit 1; done
+
+images: packages
+	images/build.sh
+
+bench: packages build images
+	box/bench
+
+fmt:
+	swift format --in-place --recursive Package.swift Sources Tests images Fuzz
+
+lint:
+	swift format lint --strict --recursive Package.swift Sources Tests images Fuzz
+
+docs: build
+	packaging/docs .build/docs
+
+install: build images docs
+	packaging/install '$(DESTDIR)' '$(PREFIX)'
+
+packages:
+	@box/install-packages
+
+clean:
+	swift package clean
+	rm -rf images/build
