@@ -52,7 +52,10 @@ enum DevicePageReader {
   }
 
   static func read() throws(Failure) -> DevicePage {
-    try settled { () throws(DevicePageError) in try DevicePage(page) }
+    // Where there is no page there is no generation to wait for: all its bits read as ones.
+    let magic = page.little32(Int(CHAOS_HEADER_MAGIC))
+    guard magic == CHAOS_PAGE_MAGIC else { throw .unusable(.magic(magic)) }
+    return try settled { () throws(DevicePageError) in try DevicePage(page) }
   }
 
   static func vif(_ devices: DevicePage, entry number: Int) throws(Failure) -> Vif? {
