@@ -1,3 +1,5 @@
+import ChaosAPI
+
 func completion(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   let shell = invocation.operands[0]
   guard let script = completionScript(for: shell) else {

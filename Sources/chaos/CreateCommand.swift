@@ -58,7 +58,7 @@ private func createSeveral(
     try client.create(request) { result in
       progress.clear()
       if invocation.wantsJSON {
-        printOut(result.json.compact + [UInt8(ascii: "\n")])
+        printLine(result.json)
       } else {
         printOut(result.guest.name + "\n")
       }
@@ -103,17 +103,12 @@ private struct WaitLimit {
   }
 }
 
-func monotonicMilliseconds() -> Int {
-  var now = timespec()
-  clock_gettime(CLOCK_MONOTONIC, &now)
-  return now.tv_sec * 1000 + now.tv_nsec / 1_000_000
-}
-
 // MARK: The request
 
 /// The config with what options say laid over it.
 func createRequest(_ invocation: Invocation) throws(APIError) -> CreateRequest {
-  var request = try invocation.operands.first.map(readConfig) ?? CreateRequest(image: "")
+  var request = CreateRequest(image: "")
+  if let path = invocation.operands.first { request = try readConfig(path) }
   if let image = invocation.value("image") { request.image = image }
   if request.image.isEmpty {
     let place = invocation.operands.first.map { " in \($0)" } ?? ""
@@ -130,17 +125,21 @@ func createRequest(_ invocation: Invocation) throws(APIError) -> CreateRequest {
   if invocation.has("paused") { request.paused = true }
   if invocation.has("no-pool") { request.pool = false }
   if invocation.has("vif") {
-    request.vifs = try invocation.values("vif").map { try vif($0, invocation) }
+    request.vifs = try invocation.values("vif").map { text throws(APIError) in
+      try vif(text, invocation)
+    }
   }
   return request
 }
 
 private func readConfig(_ path: String) throws(APIError) -> CreateRequest {
-  let isStandardInput = path == "-"
-  let descriptor = isStandardInput ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC)
-  guard descriptor >= 0 else { throw unreadable(path, errno) }
-  defer { if !isStandardInput { close(descriptor) } }
-  let text = try readAll(descriptor, path, limit: 1 << 20)
+  let file = path == "-" ? File(standardInputNamed: path) : try File.opened(path)
+  let text: [UInt8]
+  do throws(FileError) {
+    text = try file.readAll(limit: 1 << 20)
+  } catch {
+    throw APIError(error)
+  }
   do throws(APIError) {
     return try CreateRequest(parsing: text)
   } catch {

@@ -8,7 +8,7 @@ func list(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   } else if invocation.has("quiet") {
     printOut(guests.map { $0.name + "\n" }.joined())
   } else {
-    printOut(guestTable(guests, now: time(nil)))
+    printOut(guestTable(guests, now: secondsSince1970()))
   }
   return .success
 }
@@ -42,7 +42,7 @@ func info(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   if invocation.wantsJSON {
     printJSON(guest.json)
   } else {
-    printOut(factSheet(guest, now: time(nil)))
+    printOut(factSheet(guest, now: secondsSince1970()))
   }
   return .success
 }

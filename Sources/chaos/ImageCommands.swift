@@ -3,9 +3,9 @@ import ChaosAPI
 func imageAdd(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   let name = invocation.operands[0]
   try Names.checkImageName(name)
-  let file = try ImageFile(invocation.operands[1])
+  let file = try File.opened(invocation.operands[1])
   var client = invocation.client()
-  let image = try client.addImage(name, file.content)
+  let image = try client.addImage(name, .content(of: file))
   if invocation.wantsJSON {
     printJSON(image.json)
   } else {
@@ -74,9 +74,10 @@ enum ImageSource {
     switch self {
     case .stored(let name): return name
     case .file(let path):
-      let file = try ImageFile(path)
+      let file = try File.opened(path)
+      let content = try HTTPClient.Body.content(of: file)
       do throws(APIError) {
-        return try client.upload(kind, file.content).digest
+        return try client.upload(kind, content).digest
       } catch {
         throw error.naming(path)
       }
@@ -84,60 +85,33 @@ enum ImageSource {
   }
 }
 
-/// A file opened to be sent.
-struct ImageFile: ~Copyable {
-  private let descriptor: Int32
-  let content: HTTPClient.Body
-
-  init(_ path: String) throws(APIError) {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { throw unreadable(path, errno) }
-    var status = stat()
-    let isKnown = fstat(descriptor, &status) == 0
-    switch isKnown ? status.st_mode & S_IFMT : 0 {
-    case S_IFREG:
-      content = .file(descriptor: descriptor, size: status.st_size)
-    case S_IFDIR:
-      close(descriptor)
-      throw unreadable(path, EISDIR)
-    default:
-      // A pipe says its size only at its end.
-      do throws(APIError) {
-        content = .bytes(try readAll(descriptor, path, limit: 1 << 30))
-      } catch {
-        close(descriptor)
-        throw error
+extension HTTPClient.Body {
+  /// The content of a file, read as it is sent; what is no regular file is read now.
+  static func content(of file: borrowing File) throws(APIError) -> HTTPClient.Body {
+    do throws(FileError) {
+      if let size = try file.regularSize() {
+        return .file(descriptor: file.descriptor, size: size)
       }
+      return .bytes(try file.readAll(limit: 1 << 30))
+    } catch {
+      throw APIError(error)
     }
-    self.descriptor = descriptor
-  }
-
-  deinit {
-    close(descriptor)
   }
 }
 
-/// The whole content of a file or pipe.
-func readAll(_ descriptor: Int32, _ path: String, limit: Int) throws(APIError) -> [UInt8] {
-  var content: [UInt8] = []
-  var code: Int32 = 0
-  while content.count <= limit {
-    let capacity = max(16_384, content.count)
-    let piece = [UInt8](unsafeUninitializedCapacity: capacity) { buffer, count in
-      var result: Int
-      repeat {
-        result = read(descriptor, buffer.baseAddress, capacity)
-      } while result < 0 && errno == EINTR
-      code = result < 0 ? errno : 0
-      count = max(0, result)
+extension File {
+  /// An error that says what the system answered.
+  static func opened(_ path: String) throws(APIError) -> File {
+    do throws(FileError) {
+      return try File(reading: path)
+    } catch {
+      throw APIError(error)
     }
-    guard code == 0 else { throw unreadable(path, code) }
-    if piece.isEmpty { return content }
-    if content.isEmpty { content = piece } else { content += piece }
   }
-  throw APIError(.invalidArgument, "\(path): larger than \(limit >> 20) MiB")
 }
 
-func unreadable(_ path: String, _ code: Int32) -> APIError {
-  APIError(.invalidArgument, "\(path): \(errorText(code))")
+extension APIError {
+  init(_ error: FileError) {
+    self.init(.invalidArgument, "\(error.path): \(errorText(error.code))")
+  }
 }

@@ -25,11 +25,25 @@ struct Invocation: Sendable {
     if !isHelpWanted { try checkOperands() }
   }
 
-  private mutating func takeLong(_ argument: String, _ rest: inout ArraySlice<String>) throws(APIError) {
+  private mutating func takeLong(
+    _ argument: String, _ rest: inout ArraySlice<String>
+  ) throws(APIError) {
     let equals = argument.utf8.firstIndex(of: UInt8(ascii: "="))
     let name = String(argument.dropFirst(2).prefix(upTo: equals ?? argument.endIndex))
-    guard let option = command.allOptions.first(where: { $0.letter == letter })
-    else { throw unknownOption(argument) }
+    guard let option = command.allOptions.first(where: { $0.name == name }) else {
+      throw unknownOption("--\(name)")
+    }
+    let value = equals.map { String(argument.suffix(from: argument.utf8.index(after: $0))) }
+    try take(option, value, &rest)
+  }
+
+  private mutating func takeLetter(
+    _ argument: String, _ rest: inout ArraySlice<String>
+  ) throws(APIError) {
+    let letter = String(argument.dropFirst())
+    guard let option = command.allOptions.first(where: { $0.letter == letter }) else {
+      throw unknownOption(argument)
+    }
     try take(option, nil, &rest)
   }
 

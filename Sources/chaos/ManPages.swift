@@ -15,8 +15,8 @@ extension Command {
 func manPage(_ page: String) throws(APIError) -> String {
   if page == "chaos" { return overviewPage() }
   guard let command = commands.first(where: { $0.manPageName == page }) else {
-    throw UsageError(
-      "no man page '\(page)'" + suggestion(for: page, among: manPageNames()), command: "help")
+    throw .usage(
+      "no man page '\(page)'" + suggestion(for: page, among: manPageNames()), of: "help")
   }
   return commandPage(command)
 }

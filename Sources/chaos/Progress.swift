@@ -1,4 +1,3 @@
-
 /// A bar on standard error, for people who wait longer than a second at a terminal.
 struct Progress {
   private let total: Int
@@ -9,7 +8,7 @@ struct Progress {
 
   init(total: Int) {
     self.total = total
-    isShown = isatty(STDERR_FILENO) == 1
+    isShown = isTerminal(Stream.error.descriptor)
     nextDrawing = isShown ? monotonicMilliseconds() + 1000 : 0
   }
 
@@ -20,14 +19,14 @@ struct Progress {
     guard now >= nextDrawing else { return }
     nextDrawing = now + 100
     isDrawn = true
-    write(Array(Self.bar(done: done, total: total).utf8), to: STDERR_FILENO)
+    Stream.error.write(Self.bar(done: done, total: total))
   }
 
   /// Takes the bar away, before anything else is written to what may be the same terminal.
   mutating func clear() {
     guard isDrawn else { return }
     isDrawn = false
-    write(Array("\r\u{1b}[K".utf8), to: STDERR_FILENO)
+    Stream.error.write("\r\u{1b}[K")
     // What is cleared for one line comes back with the next.
     nextDrawing = 0
   }

@@ -2,24 +2,17 @@ import ChaosAPI
 
 /// Everything that `chaos` does; `arguments` come after the program's name.
 func runChaos(_ arguments: ArraySlice<String>) -> ExitStatus {
-  do {
+  do throws(APIError) {
     return try dispatch(arguments)
-  } catch let error as APIError {
-    complain(error.message)
-    return ExitStatus(rawValue: error.code.exitStatus)
-  } catch let error as UsageError {
-    complain(error.message)
-    let topic = error.command.map { " \($0)" } ?? ""
-    write(Array("see 'chaos\(topic) --help'\n".utf8), to: STDERR_FILENO)
-    return .usage
   } catch {
-    complain("\(error)")
-    return ExitStatus(rawValue: 1)
+    complain(error.message)
+    if let help = error.helpCommand { Stream.error.write("see '\(help)'\n") }
+    return ExitStatus(rawValue: error.code.exitStatus)
   }
 }
 
 private func dispatch(_ arguments: ArraySlice<String>) throws(APIError) -> ExitStatus {
-  guard let first = arguments.first else { throw UsageError("missing command") }
+  guard let first = arguments.first else { throw .usage("missing command", of: nil) }
   switch first {
   case "--version":
     printOut("chaos \(Product.version)\n")
@@ -31,11 +24,11 @@ private func dispatch(_ arguments: ArraySlice<String>) throws(APIError) -> ExitS
   }
   if first.utf8.first == UInt8(ascii: "-") {
     let known = ["--version", "--help"]
-    throw UsageError("unknown option '\(first)'" + suggestion(for: first, among: known))
+    throw .usage("unknown option '\(first)'" + suggestion(for: first, among: known), of: nil)
   }
   if let group = groups.first(where: { $0.name == first }) {
     guard let second = arguments.dropFirst().first else {
-      throw UsageError("missing command of '\(group.name)'", command: group.name)
+      throw .usage("missing command of '\(group.name)'", of: group.name)
     }
     if second == "--help" || second == "-h" {
       printOut(overview(ofGroup: group.name))
@@ -63,8 +56,7 @@ func findCommand(_ name: String) throws(APIError) -> Command {
   let words = name.split(separator: " ")
   let group = words.count > 1 ? words.first.map(String.init) : nil
   let known = commands.flatMap { [$0.name] + $0.aliases } + groups.map { $0.name }
-  throw UsageError(
-    "unknown command '\(name)'" + suggestion(for: name, among: known), command: group)
+  throw .usage("unknown command '\(name)'" + suggestion(for: name, among: known), of: group)
 }
 
 extension Invocation {
@@ -75,9 +67,7 @@ extension Invocation {
 
   var socketPath: String {
     if let path = value("socket") { return path }
-    if let path = getenv(ChaosClient.socketVariable), path.pointee != 0 {
-      return String(cString: path)
-    }
+    if let path = environmentValue(ChaosClient.socketVariable), !path.isEmpty { return path }
     return ChaosClient.defaultSocketPath
   }
 
@@ -104,7 +94,7 @@ extension Invocation {
 extension APIError {
   /// The same error, its message certain to name what it is about.
   func naming(_ name: String) -> APIError {
-    guard !message.contains(name) else { return self }
+    guard !message.includes(name) else { return self }
     return APIError(code, "\(name): \(message)", field: field)
   }
 }

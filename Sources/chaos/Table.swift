@@ -8,7 +8,7 @@ struct Table {
   private let columns: [(heading: String, alignment: Alignment)]
   private var rows: [[String]] = []
 
-  init(_ columns: [(String, Alignment)]) {
+  init(_ columns: [(heading: String, alignment: Alignment)]) {
     self.columns = columns
   }
 
