@@ -1,0 +1,101 @@
+import Glibc
+
+/// Xen's own toolstack with the same kernel on the same bridge.
+final class XL {
+  /// What xl runs to connect a vif.
+  enum Script: String, CaseIterable {
+    /// The script that comes with Xen.
+    case stock
+    /// Two commands and nothing else.
+    case script
+  }
+
+  private let create: Program
+  private let destroy: Program
+  private let folder: String
+  private var alive: [String] = []
+
+  /// xl is measured alone: the pool is empty meanwhile.
+  init(_ bench: Workbench, _ script: Script) throws {
+    guard access("/run/xenstored/socket", F_OK) == 0 else {
+      throw Failure("xenstored does not run, which xl needs (box/run --xenstore)")
+    }
+    _ = try bench.client.drainPool()
+    folder = "/tmp/chaos-bench.\(getpid()).xl"
+    mkdir(folder, 0o700)
+    let config = "\(folder)/\(script.rawValue).cfg"
+    create = try Program("xl", "create", config)
+    destroy = try Program("xl", "destroy")
+    try Self.write(Self.hotplug, to: "\(folder)/hotplug", mode: 0o755)
+    let kernel = try Self.absolute(bench.options.image)
+    try Self.write(Self.config(kernel, script == .stock ? nil : "\(folder)/hotplug"), to: config, mode: 0o644)
+    try warmUp()
+  }
+
+  deinit {
+    for name in alive { _ = try? destroy.run([name]) }
+    for file in ["hotplug"] + Script.allCases.map({ "\($0.rawValue).cfg" }) { unlink("\(folder)/\(file)") }
+    rmdir(folder)
+  }
+
+  /// The first run reads programs from disk that the others find in memory.
+  private func warmUp() throws {
+    try makeGuest("chaos-bench-xl-0")
+    try destroyGuest("chaos-bench-xl-0")
+  }
+
+  /// The guest has no net front-end, so its vif stays unconnected. Whatever it does, it stays until it is destroyed.
+  private static func config(_ kernel: String, _ script: String?) -> String {
+    let vif = "bridge=\(Workbench.bridge)" + (script.map { ",script=\($0)" } ?? "")
+    return """
+      name = "chaos-bench-xl"
+      type = "pvh"
+      kernel = "\(kernel)"
+      memory = \(Workbench.memoryMiB)
+      vcpus = 1
+      vif = [ "\(vif)" ]
+      on_poweroff = "preserve"
+      on_reboot = "preserve"
+      on_crash = "preserve"
+
+      """
+  }
+
+  private static let hotplug = """
+    #!/bin/sh
+    [ "$1" = online ] || exit 0
+    ip link set "$vif" master \(Workbench.bridge) up
+    xenstore-write "$XENBUS_PATH/hotplug-status" connected
+
+    """
+
+  /// A message that xl succeeded is its exit status.
+  @discardableResult
+  func makeGuest(_ name: String) throws(Failure) -> Program.Outcome {
+    alive.append(name)
+    return try create.run(["name=\"\(name)\""])
+  }
+
+  @discardableResult
+  func destroyGuest(_ name: String) throws(Failure) -> Program.Outcome {
+    alive.removeAll { $0 == name }
+    return try destroy.run([name])
+  }
+
+  /// The oldest guest when there are more than so many.
+  func oldest(beyond count: Int) -> String? { alive.count > count ? alive.first : nil }
+
+  private static func absolute(_ path: String) throws(Failure) -> String {
+    guard let resolved = realpath(path, nil) else { throw Failure(doing: path) }
+    defer { free(resolved) }
+    return String(cString: resolved)
+  }
+
+  private static func write(_ text: String, to path: String, mode: mode_t) throws(Failure) {
+    let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode)
+    guard descriptor >= 0 else { throw Failure(doing: path) }
+    defer { close(descriptor) }
+    let bytes = Array(text.utf8)
+    guard Glibc.write(descriptor, bytes, bytes.count) == bytes.count else { throw Failure(doing: path) }
+  }
+}
