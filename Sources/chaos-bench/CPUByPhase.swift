@@ -18,7 +18,7 @@ extension Measurement {
           prepare.append(try processes.cpuMilliseconds(during: bench.refill) / Double(Workbench.shells))
           let guests = bench.newGuests(Workbench.group)
           let creates = try processes.cpuMilliseconds {
-            for guest in guests { _ = try bench.create(guest, from: .hot) }
+            for guest in guests { try bench.create(guest, from: .hot) }
           }
           execute.append(creates / Double(guests.count))
           bench.clear()

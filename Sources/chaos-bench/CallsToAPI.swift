@@ -29,6 +29,7 @@ extension Measurement {
           let result = try bench.create(guest, from: .hot)
           creates.append(create.milliseconds)
           inside.append(Double(result.microseconds) / 1000)
+          try bench.settle(guest)
         }
       }
       let usual = Sample(empty).median
@@ -43,8 +44,9 @@ extension Measurement {
       try bench.inGroups(kind, samples) { guests in
         for guest in guests {
           let stopwatch = Stopwatch()
-          _ = try bench.create(guest, from: kind)
+          try bench.create(guest, from: kind)
           times.append(stopwatch.milliseconds)
+          try bench.settle(guest)
         }
       }
       return [Figure(Sample(times))]
@@ -56,7 +58,10 @@ extension Measurement {
     return Measurement([heading], samples: 50, quick: 8) { bench, samples in
       var times: [Double] = []
       try bench.inGroups(.hot, samples) { guests in
-        for guest in guests { _ = try bench.create(guest, from: .hot) }
+        for guest in guests {
+          try bench.create(guest, from: .hot)
+          try bench.settle(guest)
+        }
         for guest in guests {
           try bench.checkingThatAllIsBack(guest) {
             let stopwatch = Stopwatch()

@@ -4,9 +4,9 @@ extension Measurement {
   /// What a hot create and a destroy ask of the hypervisor and of the kernel.
   static var counts: [Measurement] {
     [
-      count("create", prepare: { _, _ in }, act: { bench, guest in _ = try bench.create(guest, from: .hot) }),
+      count("create", prepare: { _, _ in }, act: { bench, guest in try bench.create(guest, from: .hot) }),
       count(
-        "destroy", prepare: { bench, guest in _ = try bench.create(guest, from: .hot) },
+        "destroy", prepare: { bench, guest in try bench.create(guest, from: .hot) },
         act: { bench, guest in try bench.destroy(guest) }),
     ]
   }
@@ -17,7 +17,7 @@ extension Measurement {
     let what = verb == "create" ? "hot create" : "destroy"
     let headings = [
       Heading("\(verb)-hypercalls", .count, "privcmd ioctls of a \(what): hypercalls and mappings"),
-      Heading("\(verb)-evtchn", .count, "event-channel ioctls of a \(what)"),
+      Heading("\(verb)-evtchn", .count, "event-channel ioctls of a \(what), those that its guest causes included"),
       Heading("\(verb)-ioctls-chaosd", .count, "all of chaosd's ioctls of a \(what)"),
       Heading("\(verb)-ioctls-backend", .count, "all of chaos-backend's ioctls of a \(what)"),
       Heading("\(verb)-netlink", .count, "netlink messages of a \(what)"),

@@ -20,6 +20,7 @@ extension Measurement {
         for guest in guests {
           let choice = kind == .none ? ["--no-pool"] : []
           times.append(try chaos.run(["--vif", guest.vif, "--name", guest.name] + choice).milliseconds)
+          try bench.settle(guest)
         }
         let served = try bench.client.pool().hits[kind] - before
         guard served == guests.count else {
@@ -36,7 +37,10 @@ extension Measurement {
       let chaos = try Program("chaos", "destroy", "--socket", bench.options.socket)
       var times: [Double] = []
       try bench.inGroups(.hot, samples) { guests in
-        for guest in guests { _ = try bench.create(guest, from: .hot) }
+        for guest in guests {
+          try bench.create(guest, from: .hot)
+          try bench.settle(guest)
+        }
         for guest in guests {
           try bench.checkingThatAllIsBack(guest) {
             times.append(try chaos.run([guest.name]).milliseconds)

@@ -45,7 +45,7 @@ extension Workbench {
   fileprivate func startEcho() throws -> UDPEcho {
     try usePool(.none)
     let guest = newGuest()
-    _ = try create(guest, from: .none)
+    try create(guest, from: .none)
     let echo = try UDPEcho(guest.address, limit: 500)
     guard echo.waitUntilAnswered(seconds: 20) else { throw Failure("\(guest.address) does not answer") }
     // Earlier questions may be answered late.

@@ -41,16 +41,18 @@ struct RunningProcess {
     return String(decoding: bytes.dropLast(), as: UTF8.self)
   }
 
-  private static func numbers(in folder: String) -> [Int] {
-    guard let directory = opendir(folder) else { return [] }
-    defer { closedir(directory) }
-    var numbers: [Int] = []
-    while let entry = readdir(directory) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name.0) { String(cString: $0) }
-      if let number = Int(name) { numbers.append(number) }
-    }
-    return numbers
+  private static func numbers(in folder: String) -> [Int] { names(in: folder).compactMap { Int($0) } }
+}
+
+/// What a folder holds; nothing when it cannot be read.
+func names(in folder: String) -> [String] {
+  guard let directory = opendir(folder) else { return [] }
+  defer { closedir(directory) }
+  var names: [String] = []
+  while let entry = readdir(directory) {
+    names.append(withUnsafePointer(to: &entry.pointee.d_name.0) { String(cString: $0) })
   }
+  return names
 }
 
 /// The processes that do chaos's work.

@@ -79,6 +79,7 @@ struct Comparison {
     let wanted =
       switch target.bound {
       case .atMost(let bound): "\(decimal(bound))\(times) or less"
+      case .faster(1): "no slower"
       case .faster(let bound): "\(decimal(bound))x faster"
       case .shown: ""
       }

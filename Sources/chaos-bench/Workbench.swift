@@ -82,12 +82,19 @@ final class Workbench {
 
   func newGuests(_ count: Int) -> [Guest] { (0..<count).map { _ in newGuest() } }
 
+  @discardableResult
   func create(_ guest: Guest, from kind: ShellKind) throws -> CreateResult {
     let result = try client.create(guest.request(pool: kind != .none))
     guard result.shell == kind else {
       throw Failure("the guest was made from shell '\(result.shell.rawValue)' instead of '\(kind.rawValue)'")
     }
     return result
+  }
+
+  /// Returns when the guest has started, so that its first moments, on the same processors, are not counted as the
+  /// next sample's. The sustained rows have no such pauses.
+  func settle(_ guest: Guest) throws {
+    _ = try client.waitUntilReady(guest.name, timeoutSeconds: 30)
   }
 
   func destroy(_ guest: Guest) throws {
@@ -120,9 +127,13 @@ final class Workbench {
   }
 
   /// Calls `body` with at most a group of new guests at a time, the pool full before each, until there were so
-  /// many; what is left of a group is destroyed.
+  /// many; what is left of a group is destroyed. An untimed guest comes first, as the peers have an untimed run.
   func inGroups(_ kind: ShellKind, _ total: Int, _ body: ([Guest]) throws -> Void) throws {
     try usePool(kind)
+    try refill()
+    let first = newGuest()
+    try create(first, from: kind)
+    try destroy(first)
     var left = total
     while left > 0 {
       try refill()

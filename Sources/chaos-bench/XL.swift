@@ -38,9 +38,13 @@ final class XL {
     rmdir(folder)
   }
 
-  /// The first run reads programs from disk that the others find in memory.
+  /// The first run reads programs from disk that the others find in memory. It also shows that xl does its work.
   private func warmUp() throws {
     try makeGuest("chaos-bench-xl-0")
+    let ports = names(in: "/sys/class/net/\(Workbench.bridge)/brif")
+    guard ports.contains(where: { $0.hasPrefix("vif") }) else {
+      throw Failure("xl create left no vif on the bridge, which has [\(ports.joined(separator: ", "))]")
+    }
     try destroyGuest("chaos-bench-xl-0")
   }
 
@@ -69,7 +73,7 @@ final class XL {
 
     """
 
-  /// A message that xl succeeded is its exit status.
+  /// Throws when xl exits with another status than 0.
   @discardableResult
   func makeGuest(_ name: String) throws(Failure) -> Program.Outcome {
     alive.append(name)
