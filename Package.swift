@@ -55,6 +55,9 @@ let package = Package(
     .target(name: "CNetlink"),
     room("VirtualLAN", ["CNetlink", "NetworkAddresses"]),
     room("ChaosAPI", ["NetworkAddresses"]),
+    // The unikernels' protocol code, for its tests on the host.
+    .target(
+      name: "ImageProtocols", dependencies: ["CDevicePage"], path: "images/runtime/Protocols", swiftSettings: strict),
     room(
       "ShellPool",
       [

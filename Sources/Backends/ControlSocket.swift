@@ -17,8 +17,11 @@ public struct ControlSocket: ~Copyable, Sendable {
     return ControlSocket(adopting: descriptor)
   }
 
-  /// Listens at `path`, replacing a socket file a dead process left, readable by root only.
+  /// Listens at `path`, replacing a socket file a dead process left, readable by root only. A lock beside it,
+  /// held until the process ends, keeps a second back-end from taking a living one's place.
   public static func listen(at path: String) throws(BackendError) -> ControlSocket {
+    let lock = open(path + ".lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+    if lock < 0 || flock(lock, LOCK_EX | LOCK_NB) < 0 { throw BackendError.last("lock \(path).lock") }
     let descriptor = Descriptor(
       adopting: socket(AF_UNIX, Int32(SOCK_SEQPACKET.rawValue) | cloexec | nonblocking, 0))
     unlink(path)
@@ -52,7 +55,11 @@ public struct ControlSocket: ~Copyable, Sendable {
       received = cbackends_receive(raw, &bytes, bytes.count, &descriptors, &count)
     } while received < 0 && errno == EINTR
     if received < 0 { throw BackendError.last("receive from the control socket") }
-    if received == 0 { return nil }
+    if received == 0 {
+      // The end, or an empty message, which says nothing: nobody would close what came with it.
+      for descriptor in descriptors.prefix(count) { close(descriptor) }
+      return nil
+    }
     return (Array(bytes.prefix(received)), Array(descriptors.prefix(count)))
   }
 

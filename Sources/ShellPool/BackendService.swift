@@ -14,8 +14,6 @@ public final class BackendService: Sendable {
 
   private struct State {
     var client: BackendClient?
-    /// Rises with every new back-end process, so that whoever lost one sees it.
-    var generation = 0
   }
 
   /// - Parameters:
@@ -29,26 +27,31 @@ public final class BackendService: Sendable {
     self.log = log
   }
 
-  /// Sends a request, connecting first where needed. A back-end that died meanwhile is not replaced here: the
-  /// guests it served must be handed over first, which is the caller's business (``reconnect()``).
+  /// Sends a request, connecting first where needed. The request that meets a dead back-end fails; the next one
+  /// starts another, which the watcher hands every guest.
   @discardableResult
   public func perform(
     _ request: ControlProtocol.Request, descriptors: [Int32] = []
   ) throws(BackendError) -> ControlProtocol.Reply {
+    try withClient { client throws(BackendError) in try client.perform(request, descriptors: descriptors) }
+  }
+
+  /// The domains the back-end serves now.
+  public func domains() throws(BackendError) -> [ControlProtocol.Status] {
+    try withClient { client throws(BackendError) in try client.domains() }
+  }
+
+  private func withClient<Result>(
+    _ body: (BackendClient) throws(BackendError) -> Result
+  ) throws(BackendError) -> Result {
     let client = try current()
     do {
-      return try client.perform(request, descriptors: descriptors)
+      return try body(client)
     } catch {
       if error.errno == EPIPE || error.errno == ECONNRESET { drop(client) }
       throw error
     }
   }
-
-  /// The domains the back-end serves now.
-  public func domains() throws(BackendError) -> [ControlProtocol.Status] { try current().domains() }
-
-  /// Counts the connections made; a change means that another process may serve now.
-  public var generation: Int { state.withLock { $0.generation } }
 
   private func drop(_ client: BackendClient) {
     state.withLock { state in
@@ -61,7 +64,6 @@ public final class BackendService: Sendable {
       if let client = state.client { return client }
       let client = try connect()
       state.client = client
-      state.generation += 1
       return client
     }
   }

@@ -45,9 +45,11 @@ public final class DomainShell: Sendable {
   static func owner(ofTap name: String) -> DomainID? {
     let parts = name.split(separator: ".", omittingEmptySubsequences: false)
     guard parts.count == 2, parts[0].hasPrefix("ch"), let id = UInt16(parts[0].dropFirst(2)),
-      UInt8(parts[1]) != nil
+      let slot = UInt8(parts[1])
     else { return nil }
-    return DomainID(rawValue: id)
+    // Numbers can be written in other ways ("07", "+7"), but not by us.
+    let domain = DomainID(rawValue: id)
+    return slot < Slots.maxVifs && tapName(domain, slot: Int(slot)).description == name ? domain : nil
   }
 
   /// Writes the whole start info page.

@@ -41,13 +41,15 @@ public final class RecordStore: Sendable {
       throw RecordError(operation: "write record", path: temporary, errno: written < 0 ? code : ENOSPC)
     }
     if rename(temporary, target) < 0 {
-      throw RecordError(operation: "replace record", path: target, errno: errno)
+      let code = errno
+      unlink(temporary)
+      throw RecordError(operation: "replace record", path: target, errno: code)
     }
   }
 
   public func remove(_ handle: DomainHandle) { unlink(path(handle)) }
 
-  /// Every record that can be read, and the paths of those that cannot.
+  /// Every record that can be read, and the names (UUIDs, if they are ours) of those that cannot.
   public func readAll() -> (records: [DomainRecord], damaged: [String]) {
     var records: [DomainRecord] = []
     var damaged: [String] = []
@@ -58,7 +60,7 @@ public final class RecordStore: Sendable {
       } else if let record = Self.read(path), record.handle.uuid == name {
         records.append(record)
       } else {
-        damaged.append(path)
+        damaged.append(name)
       }
     }
     return (records, damaged)

@@ -301,12 +301,16 @@ public final class ShellBuilder: Sendable {
       taps: (0..<record.flavour.vifs).map { DomainShell.tapName(domain, slot: $0) }, pages: nil)
   }
 
-  /// Gives a shell the handle its guest was asked to have.
-  public func rename(_ shell: DomainShell, to handle: DomainHandle) throws -> DomainShell {
-    try hypervisor.setHandle(shell.domain, handle)
+  /// Gives a shell the handle its guest was asked to have. The new record comes first and the old one goes last,
+  /// so that the domain always has one.
+  ///
+  /// - Parameter record: what to write under the new handle.
+  public func rename(_ shell: DomainShell, _ record: DomainRecord) throws -> DomainShell {
+    try records.write(record)
+    try hypervisor.setHandle(shell.domain, record.handle)
+    Glibc.rename(logPath(shell.handle), logPath(record.handle))
     records.remove(shell.handle)
-    Glibc.rename(logPath(shell.handle), logPath(handle))
-    return shell.renamed(to: handle)
+    return shell.renamed(to: record.handle)
   }
 
   /// Unmakes a domain and everything that was made for it: vhost stopped, pages unmapped, domain destroyed and
@@ -343,13 +347,15 @@ public final class ShellBuilder: Sendable {
   }
 
   /// Removes taps and logs that belong to no domain of ours: what a kill in the middle of a step left.
-  public func sweep(keeping shells: [DomainShell]) throws {
-    let domains = Set(shells.map(\.domain))
+  ///
+  /// - Parameter owned: the domains that stay, by handle.
+  public func sweep(keeping owned: [DomainHandle: DomainID]) throws {
+    let domains = Set(owned.values)
     let orphans = try network.links().map(\.name).filter { name in
       DomainShell.owner(ofTap: name.description).map { !domains.contains($0) } ?? false
     }
     try network.delete(orphans)
-    let kept = Set(shells.map { logPath($0.handle) })
+    let kept = Set(owned.keys.map { logPath($0) })
     for path in Self.files(in: logs) where path.hasSuffix(".log") && !kept.contains(path) { unlink(path) }
   }
 

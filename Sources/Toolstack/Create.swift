@@ -144,6 +144,10 @@ extension Toolstack {
     if let misfit = ShellBuilder.misfit(images, flavour) {
       throw APIError(.invalidArgument, "memory: \(misfit)", field: "memory")
     }
+    if let runtime = images.kernel.kernel?.runtime, runtime.abiVersion != UInt32(DevicePage.version) {
+      throw .refused(
+        "kernel", "speaks a device page version other than \(DevicePage.version)", "\(runtime.abiVersion)")
+    }
     var vifs: [Plan.PlannedVif] = []
     for (index, vif) in request.vifs.enumerated() { vifs.append(try plan(vif, field: "vifs[\(index)]")) }
     return Plan(
@@ -243,19 +247,23 @@ extension Toolstack {
   /// after the guest has begun to compete for the processor.
   private func execute(_ plan: Plan, _ shell: DomainShell, _ kind: ShellKind) throws -> Guest {
     var procedure = Procedure("create", observe: observe)
+    let record = guestRecord(plan, handle: plan.handle ?? shell.handle)
+    let starting = DomainRecord(
+      handle: plan.handle ?? shell.handle, phase: .starting, flavour: shell.flavour, guest: record)
     var current = shell
     do {
-      if let handle = plan.handle, handle != shell.handle {
-        current = try procedure.step("rename") { try builder.rename(shell, to: handle) }
+      if starting.handle == shell.handle {
+        try procedure.step("record") { try builder.records.write(starting) }
+      } else {
+        current = try procedure.step("rename") { try builder.rename(shell, starting) }
       }
-      let guest = Guest(record: guestRecord(plan, handle: current.handle), shell: current)
-      try procedure.step("record") { try builder.records.write(guest.domainRecord(.starting)) }
+      let guest = Guest(record: record, shell: current)
       if kind == .blank {
         try procedure.step("load image") { try loadBlank(plan, current) }
       }
       try procedure.step("write identity") {
-        current.write(Self.devicePage(guest.record, current))
-        current.writeCommandLine(guest.record.commandLine)
+        current.write(Self.devicePage(record, current))
+        current.writeCommandLine(record.commandLine)
       }
       try procedure.step("join bridges") {
         try network.join(

@@ -20,13 +20,15 @@ extension Toolstack {
         totalMiB: memory.totalPages / 256, freeMiB: memory.freePages / 256,
         reservedMiB: capacity.reservedPages / 256, dom0MemoryMiB: dom0.pages / 256,
         dom0MemoryFixed: dom0.isFixed, cpus: memory.cpus, guests: guests.count, shells: shells.count,
-        limits: limits(guests: guests, shells: shells), warnings: dom0.isFixed ? [] : [Capacity.dom0Advice])
+        limits: limits(domains: try hypervisor.domains().count - 1, guests: guests, shells: shells),
+        warnings: dom0.isFixed ? [] : [Capacity.dom0Advice])
     } catch {
       throw APIError(error)
     }
   }
 
-  private func limits(guests: [Guest], shells: [DomainShell]) -> [HostLimit] {
+  /// - Parameter domains: how many the host has beside dom0, other toolstacks' included.
+  private func limits(domains: Int, guests: [Guest], shells: [DomainShell]) -> [HostLimit] {
     let vifs = guests.map(\.shell.flavour.vifs) + shells.map(\.flavour.vifs)
     let descriptors = vifs.reduce(0) { $0 + Capacity.descriptors(vifs: $1) }
     let channels = vifs.reduce(0) { $0 + 2 + $1 }
@@ -34,7 +36,7 @@ extension Toolstack {
     for vif in guests.flatMap(\.record.vifs) { bridges[vif.bridge.description, default: 0] += 1 }
     let fullest = bridges.values.max() ?? 0
     return [
-      HostLimit(name: "domains", used: vifs.count, max: 32_751),
+      HostLimit(name: "domains", used: domains, max: 32_751),
       HostLimit(name: "descriptors", used: descriptors, max: Capacity.maxDescriptors),
       HostLimit(name: "event channels", used: channels, max: 131_071),
       HostLimit(name: "ports of the fullest bridge", used: fullest, max: Capacity.bridgePorts),

@@ -73,50 +73,59 @@ public final class Toolstack: Sendable {
   /// Finds every guest and shell again from the records; destroys what was half made; forgets what is gone.
   private func recover() throws {
     let found = builder.records.readAll()
-    for path in found.damaged { report("record ignored, it cannot be read: \(path)") }
     let domains = Dictionary(
       try hypervisor.domains().filter { $0.id != .dom0 }.map { ($0.handle, $0) }, uniquingKeysWith: { a, _ in a })
-    var kept: [DomainShell] = []
+    var kept: [DomainHandle: DomainID] = [:]
+    for name in found.damaged {
+      report("the record of \(name) cannot be read; its domain, if it has one, is left alone")
+      if let handle = DomainHandle(uuid: name), let domain = domains[handle] { kept[handle] = domain.id }
+    }
     for record in found.records {
       guard let domain = domains[record.handle], !domain.isDying else {
-        report("domain of \(record.guest?.name ?? record.handle.uuid) is gone; its record is removed")
+        report("the domain of \(record.guest?.name ?? record.handle.uuid) is gone; its record is removed")
         builder.records.remove(record.handle)
         continue
       }
-      if let shell = try recover(record, domain) { kept.append(shell) }
+      if recover(record, domain) { kept[record.handle] = domain.id }
     }
     try builder.sweep(keeping: kept)
   }
 
-  /// Takes one domain over, or destroys it; returns it when it stays.
-  private func recover(_ record: DomainRecord, _ info: DomainInfo) throws -> DomainShell? {
-    let remains = builder.remains(record, domain: info.id)
+  /// Takes one domain over, or destroys it; returns whether it stays.
+  private func recover(_ record: DomainRecord, _ info: DomainInfo) -> Bool {
+    // Unpausing is a create's last step: what was not unpaused is not a guest yet.
+    let hasStarted = !info.isPaused || info.cpuNanoseconds > 0
+    if let guest = record.guest, record.phase == .guest || record.phase == .starting && hasStarted {
+      adopt(guest, record, info)
+      return true
+    }
     do {
-      switch record.phase {
-      case .guest, .starting:
-        // Unpausing is a create's last step: what was not unpaused is not a guest yet.
-        let hasStarted = record.phase == .guest || !info.isPaused || info.cpuNanoseconds > 0
-        guard hasStarted, let guest = record.guest else { break }
+      if record.phase == .shell {
         let shell = try builder.adopt(record, domain: info.id)
-        let adopted = Guest(record: guest, shell: shell)
-        adopted.isTampered = !((try? isIntact(shell)) ?? false)
-        registry.insert(adopted)
-        return shell
-      case .shell:
-        let shell = try builder.adopt(record, domain: info.id)
-        if pool.adopt(shell) { return shell }
+        if pool.adopt(shell) { return true }
         try builder.tearDown(shell)
-        return nil
-      case .building, .ending: break
+      } else {
+        report("domain \(info.id) was \(record.phase.rawValue) when chaosd ended; it is destroyed")
+        try builder.tearDown(builder.remains(record, domain: info.id))
       }
-      report("domain \(info.id) was \(record.phase.rawValue) when chaosd ended; it is destroyed")
-      try builder.tearDown(remains)
     } catch {
       report("domain \(info.id) cannot be taken over: \(error)")
-      if record.phase == .guest { return remains }
-      try? builder.tearDown(remains)
+      try? builder.tearDown(builder.remains(record, domain: info.id))
     }
-    return nil
+    return false
+  }
+
+  /// Takes a running guest over, come what may: it is somebody's.
+  private func adopt(_ guest: GuestRecord, _ record: DomainRecord, _ info: DomainInfo) {
+    var shell = builder.remains(record, domain: info.id)
+    do {
+      shell = try builder.adopt(record, domain: info.id)
+    } catch {
+      report("guest '\(guest.name)': its device page cannot be mapped: \(error)")
+    }
+    let adopted = Guest(record: guest, shell: shell)
+    adopted.isTampered = !((try? isIntact(shell)) ?? false)
+    registry.insert(adopted)
   }
 
   /// Whether the guest's device page is still the read-only frame that was laid.

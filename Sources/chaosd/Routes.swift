@@ -37,10 +37,13 @@ struct Routes: Sendable {
   private func addGuests(_ group: Group) {
     group.get { _, _ in Answer.json(GuestList(guests: try toolstack.list())) }
     group.post { request, _ in try await create(request) }
-    group.delete { _, _ in Answer.json(DestroyedCount(destroyed: try toolstack.destroyAll())) }
+    group.delete { _, _ in
+      Answer.json(DestroyedCount(destroyed: try await BlockingWork.run { try toolstack.destroyAll() }))
+    }
     group.get(":guest") { _, context in Answer.json(try toolstack.info(try guest(context))) }
     group.delete(":guest") { _, context in
-      try toolstack.destroy(try guest(context))
+      let reference = try guest(context)
+      try await BlockingWork.run { try toolstack.destroy(reference) }
       return Answer.empty(.noContent)
     }
     group.post(":guest/pause") { _, context in Answer.json(try toolstack.pause(try guest(context))) }
@@ -163,9 +166,11 @@ struct Routes: Sendable {
     group.get { _, _ in Answer.json(toolstack.poolStatus(settings)) }
     group.put("flavours") { request, _ in
       let set = try PoolSetRequest(json: try await json(request), at: "")
-      return Answer.json(try toolstack.setPool(set, settings))
+      return Answer.json(try await BlockingWork.run { try toolstack.setPool(set, settings) })
     }
-    group.post("drain") { _, _ in Answer.json(DestroyedCount(destroyed: toolstack.pool.drain())) }
+    group.post("drain") { _, _ in
+      Answer.json(DestroyedCount(destroyed: try await BlockingWork.run { toolstack.pool.drain() }))
+    }
     group.post("fill") { request, _ in
       toolstack.pool.fill()
       if try Query(request).flag("wait") {
@@ -193,7 +198,7 @@ struct Routes: Sendable {
       try Names.checkImageName(name)
       let answer = try await upload(request, name: name, isKernel: true)
       // The name may have meant another image until now.
-      toolstack.applyPoolSettings(settings)
+      try await BlockingWork.run { toolstack.applyPoolSettings(settings) }
       return answer
     }
     group.delete(":image") { _, context in
@@ -202,7 +207,7 @@ struct Routes: Sendable {
       } catch {
         throw APIError(error, field: nil)
       }
-      toolstack.applyPoolSettings(settings)
+      try await BlockingWork.run { toolstack.applyPoolSettings(settings) }
       return Answer.empty(.noContent)
     }
   }

@@ -1,0 +1,123 @@
+# The integration tests' harness: sourced by each test file, run in dom0 with chaosd up and an empty pool.
+#
+# A test is a function named test_WHAT_IT_SHOWS. It runs in a subshell with errexit, so that the first command
+# that fails ends it; it starts and ends with no guest (the harness destroys what is left and counts that).
+
+set -uo pipefail
+
+bridge=br0
+passed=0 failed=0
+host_image=images/build/host.elf
+noop_image=images/build/noop.elf
+
+# --- What tests say
+
+fail() {
+  echo "FAILED: $*" >&2
+  return 1
+}
+
+# expect_equal WHAT WANTED GOT
+expect_equal() {
+  [[ $2 == "$3" ]] || fail "$1: wanted '$2', got '$3'"
+}
+
+# wait_until SECONDS COMMAND...: polls; boxes slow down under load, so limits are generous.
+wait_until() {
+  local end=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    ((SECONDS < end)) || fail "waited in vain for: $*" || return 1
+    sleep 0.05
+  done
+}
+
+# refused STATUS PATTERN COMMAND...: exits with STATUS, says one line on stderr that matches, and makes nothing.
+refused() {
+  local status=$1 pattern=$2 before after error got=0
+  shift 2
+  before=$(resources)
+  error=$("$@" 2>&1 >/dev/null) || got=$?
+  expect_equal "status of '$*' ($error)" "$status" "$got" || return 1
+  expect_equal "lines of '$error'" 1 "$(wc -l <<<"$error")" || return 1
+  [[ $error =~ $pattern ]] || fail "'$*' said '$error', not '$pattern'" || return 1
+  after=$(resources)
+  expect_equal "resources after '$*'" "$before" "$after"
+}
+
+# --- What tests use
+
+add_bridge() {
+  ip link show "$bridge" >/dev/null 2>&1 && return
+  ip link add "$bridge" type bridge
+  ip addr add 10.1.0.1/16 dev "$bridge"
+  ip -6 addr add fd00:1::1/64 dev "$bridge" nodad
+  ip link set "$bridge" up
+}
+
+# create NAME [OPTION...]: a guest of the host image, ready.
+create() {
+  local name=$1
+  shift
+  chaos create --image "$host_image" --name "$name" --wait --timeout 60 "$@" >/dev/null
+}
+
+answers() { ping -q -c 1 -W 2 "$1" >/dev/null 2>&1; }
+
+info() { chaos info "$1" --format json | jq -r "$2"; }
+
+# What guests cost the host, one line, the same before and after.
+resources() {
+  local chaosd backend
+  chaosd=$(pidof chaosd) backend=$(pidof chaos-backend)
+  echo "domains=$(chaos host --format json | jq '.limits[] | select(.name == "domains").used')" \
+    "taps=$(ls /sys/class/net | grep -c '^ch')" \
+    "channels=$(lsevtchn 0 | wc -l)" \
+    "vhost=$(ps -e -o comm= | grep -c '^vhost-')" \
+    "files=$(find /run/chaos/domains /var/log/chaos/console -type f | wc -l)" \
+    "backend-descriptors=$(ls "/proc/$backend/fd" | wc -l)" \
+    "maps=$(grep -c privcmd "/proc/$chaosd/maps")/$(grep -c privcmd "/proc/$backend/maps")" \
+    "processes=$(ps -e -o comm= | grep -c '^chaos')"
+}
+
+start_chaosd() {
+  chaosd "$@" >>/var/log/chaos/chaosd.log 2>&1 &
+  disown
+  wait_until 60 chaos version >/dev/null 2>&1
+}
+
+kill_chaosd() {
+  local pid
+  pid=$(pidof chaosd)
+  kill -9 "$pid"
+  wait_until 20 test ! -d "/proc/$pid"
+}
+
+# --- Running
+
+clean_up() {
+  pidof chaosd >/dev/null || start_chaosd
+  chaos destroy --all >/dev/null
+  chaos pool drain >/dev/null
+}
+
+run_test() {
+  local name=$1 start=$SECONDS log
+  log=$(mktemp)
+  # Not inside the condition: there bash would ignore errexit.
+  (
+    set -e
+    "$name"
+  ) >"$log" 2>&1
+  if (($? == 0)); then
+    passed=$((passed + 1))
+    echo "ok      ${file}: ${name#test_} ($((SECONDS - start)) s)"
+  else
+    failed=$((failed + 1))
+    echo "NOT OK  ${file}: ${name#test_} ($((SECONDS - start)) s)"
+    sed 's/^/    | /' "$log"
+    tail -n 5 /var/log/chaos/*.log | sed 's/^/    : /'
+  fi
+  rm -f "$log"
+  clean_up
+}

@@ -1,0 +1,52 @@
+# The pool: watermarks, budget, draining, giving way.
+
+flavour() { chaos pool status --format json | jq ".flavours[] | select(.memoryMiB == $1 and .vifs == 1 and .image == null) | $2"; }
+
+test_pool_refills_below_the_low_mark() {
+  chaos pool set --memory 6 --vifs 1 --low 2 --high 4 >/dev/null
+  chaos pool fill --wait >/dev/null
+  expect_equal ready 4 "$(flavour 6 .ready)"
+  for i in 1 2; do chaos create --image $noop_image --memory 6 --vif bridge=$bridge >/dev/null; done
+  sleep 1
+  expect_equal 'ready at the low mark' 2 "$(flavour 6 .ready)"
+  chaos create --image $noop_image --memory 6 --vif bridge=$bridge >/dev/null
+  full() { [[ $(flavour 6 .ready) == 4 ]]; }
+  wait_until 30 full
+  chaos pool set --memory 6 --vifs 1 --low 0 --high 0 >/dev/null
+}
+
+test_drain_leaves_nothing_and_lasts() {
+  before=$(resources)
+  chaos pool set --memory 6 --vifs 1 --low 1 --high 2 >/dev/null
+  chaos pool fill --wait >/dev/null
+  [[ $(resources) != "$before" ]] || fail 'no shell was made'
+  chaos pool drain
+  sleep 2
+  expect_equal resources "$before" "$(resources)"
+  chaos pool set --memory 6 --vifs 1 --low 0 --high 0 >/dev/null
+}
+
+test_budget_bounds_the_pool() {
+  chaos pool set --memory 16 --vifs 1 --low 10 --high 10 --budget 64 >/dev/null
+  chaos pool fill --wait >/dev/null
+  used=$(chaos pool status --format json | jq .usedMiB)
+  ((used <= 64 && used >= 48)) || fail "the pool holds $used of 64 MiB"
+  chaos pool set --memory 16 --vifs 1 --low 0 --high 0 --budget 256 >/dev/null
+}
+
+test_pool_gives_memory_back_to_a_create() {
+  free=$(chaos host --format json | jq .freeMiB)
+  high=$(((free - 200) / 64))
+  chaos pool set --memory 64 --vifs 0 --low 0 --high $high --budget $((high * 64)) >/dev/null
+  chaos pool fill --wait >/dev/null
+  chaos create --image $noop_image --memory 500 --name big
+  chaos pool set --memory 64 --vifs 0 --low 0 --high 0 --budget 256 >/dev/null
+}
+
+test_settings_outlive_the_daemon() {
+  chaos pool set --memory 7 --vifs 1 --low 1 --high 2 >/dev/null
+  kill_chaosd
+  start_chaosd
+  expect_equal 'high mark' 2 "$(flavour 7 .high)"
+  chaos pool set --memory 7 --vifs 1 --low 0 --high 0 >/dev/null
+}
