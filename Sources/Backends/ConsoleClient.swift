@@ -10,7 +10,10 @@ struct ConsoleClient: ~Copyable {
   /// Ends once everything pending is written.
   private let endsWhenDrained: Bool
   private var pending: [UInt8]
+  /// Bytes dropped before `pending` that the reader has not been told of.
   private var lost = 0
+  /// What is being told of a loss. Goes out before `pending` and is never dropped itself.
+  private var notice: [UInt8] = []
 
   init(socket: consuming Descriptor, follow: Bool, input: Bool, replay: [UInt8]) {
     _ = fcntl(socket.raw, F_SETFL, fcntl(socket.raw, F_GETFL) | O_NONBLOCK)
@@ -22,7 +25,7 @@ struct ConsoleClient: ~Copyable {
 
   var raw: Int32 { socket.raw }
 
-  var wantsToWrite: Bool { !pending.isEmpty }
+  var wantsToWrite: Bool { !pending.isEmpty || !notice.isEmpty }
 
   mutating func append(_ bytes: [UInt8]) {
     pending += bytes
@@ -37,14 +40,16 @@ struct ConsoleClient: ~Copyable {
 
   /// Writes what the reader takes.
   mutating func flush() -> Outcome {
-    if lost > 0 {
-      pending = Array("\n[\(lost) bytes of output lost: the reader is too slow]\n".utf8) + pending
-      lost = 0
-    }
-    while !pending.isEmpty {
-      let written = send(raw, pending, pending.count, Int32(MSG_NOSIGNAL))
+    while true {
+      if notice.isEmpty && lost > 0 {
+        notice = Array("\n[\(lost) bytes of output lost: the reader is too slow]\n".utf8)
+        lost = 0
+      }
+      let next = notice.isEmpty ? pending : notice
+      if next.isEmpty { break }
+      let written = send(raw, next, next.count, Int32(MSG_NOSIGNAL))
       if written > 0 {
-        pending.removeFirst(written)
+        if notice.isEmpty { pending.removeFirst(written) } else { notice.removeFirst(written) }
       } else if written < 0 && errno == EINTR {
         continue
       } else {
