@@ -99,17 +99,58 @@ extension DomainRecord {
     return .object(object)
   }
 
-  /// Nil when the record is damaged or of another version.
+  /// Nil when the record is damaged or of another version. Every value is in the range it had when it was
+  /// written, so that what reads it need not look again.
   init?(json: JSON) {
-    guard json["version"] == .integer(Self.version), let uuid = json["uuid"]?.text,
-      let handle = DomainHandle(uuid: uuid), let phase = json["phase"]?.text.flatMap(Phase.init),
-      let flavour = json["flavour"].flatMap(Flavour.init(json:))
-    else { return nil }
-    self.init(handle: handle, phase: phase, flavour: flavour)
-    if let value = json["guest"] {
-      guard let guest = GuestRecord(json: value) else { return nil }
-      self.guest = guest
+    do {
+      try self.init(reading: json)
+    } catch {
+      return nil
     }
+  }
+
+  private init(reading json: JSON) throws(DamagedRecord) {
+    guard json["version"] == .integer(Self.version) else { throw DamagedRecord() }
+    self.init(
+      handle: try json.member("uuid", \.text, DomainHandle.init(uuid:)),
+      phase: try json.member("phase", \.text, Phase.init),
+      flavour: try Flavour(reading: try json.member("flavour")))
+    guest = try json["guest"].map { json throws(DamagedRecord) in try GuestRecord(reading: json) }
+    if let guest, guest.vifs.count > flavour.vifs { throw DamagedRecord() }
+  }
+}
+
+/// A record that no chaosd wrote so.
+private struct DamagedRecord: Error {}
+
+extension JSON {
+  /// A member that must be there.
+  fileprivate func member(_ key: String) throws(DamagedRecord) -> JSON {
+    guard let member = self[key] else { throw DamagedRecord() }
+    return member
+  }
+
+  /// A member that must be there, be of a kind and have a meaning.
+  fileprivate func member<Plain, Value>(
+    _ key: String, _ kind: (JSON) -> Plain?, _ meaning: (Plain) -> Value?
+  ) throws(DamagedRecord) -> Value {
+    guard let value = kind(try member(key)).flatMap(meaning) else { throw DamagedRecord() }
+    return value
+  }
+
+  /// A member that may be missing; one that is there must be readable.
+  fileprivate func optional<Value>(
+    _ key: String, _ meaning: (String) -> Value?
+  ) throws(DamagedRecord) -> Value? {
+    self[key] == nil ? nil : try member(key, \.text, meaning)
+  }
+
+  fileprivate func integer(_ key: String, in range: ClosedRange<Int>) throws(DamagedRecord) -> Int {
+    try member(key, \.int) { range.contains($0) ? $0 : nil }
+  }
+
+  fileprivate func string(_ key: String, atMost length: Int = .max) throws(DamagedRecord) -> String {
+    try member(key, \.text) { $0.utf8.count <= length ? $0 : nil }
   }
 }
 
@@ -125,15 +166,14 @@ extension Flavour {
     return .object(object)
   }
 
-  init?(json: JSON) {
-    guard let memory = json["memory"]?.int, let vcpus = json["vcpus"]?.int, let vifs = json["vifs"]?.int,
-      let window = json["window"]?.int
-    else { return nil }
-    self.init(memoryMiB: memory, vcpus: vcpus, vifs: vifs, windowKiB: window)
-    if let kernel = json["kernel"]?.text {
-      guard let digest = ImageDigest(kernel) else { return nil }
-      image = HotImage(kernel: digest, ramdisk: json["ramdisk"]?.text.flatMap { ImageDigest($0) })
-    }
+  fileprivate init(reading json: JSON) throws(DamagedRecord) {
+    self.init(
+      memoryMiB: try json.integer("memory", in: CreateRequest.memoryRange),
+      vcpus: try json.integer("vcpus", in: CreateRequest.vcpuRange),
+      vifs: try json.integer("vifs", in: 0...CreateRequest.mostVifs),
+      windowKiB: try json.integer("window", in: CreateRequest.windowRange))
+    let ramdisk = try json.optional("ramdisk", ImageDigest.init)
+    image = try json.optional("kernel", ImageDigest.init).map { HotImage(kernel: $0, ramdisk: ramdisk) }
   }
 }
 
@@ -151,18 +191,20 @@ extension GuestRecord {
     return .object(object)
   }
 
-  fileprivate init?(json: JSON) {
-    guard let name = json["name"]?.text, let kernel = json["kernel"]?.text.flatMap({ ImageDigest($0) }),
-      let commandLine = json["cmdline"]?.text, let created = json["created"]?.int,
-      case .array(let vifs)? = json["vifs"]
-    else { return nil }
-    let decoded = vifs.compactMap { VifRecord(json: $0) }
-    guard decoded.count == vifs.count else { return nil }
+  /// The last second that the device page can hold, in nanoseconds.
+  private static let latest = Int(UInt64.max / 1_000_000_000)
+
+  fileprivate init(reading json: JSON) throws(DamagedRecord) {
+    guard case .array(let vifs) = try json.member("vifs") else { throw DamagedRecord() }
     self.init(
-      name: name, imageName: json["image"]?.text, kernel: kernel,
-      ramdisk: json["ramdisk"]?.text.flatMap { ImageDigest($0) }, runtimeABI: json["abi"]?.int,
-      commandLine: commandLine, created: created,
-      vifs: decoded)
+      name: try json.string("name", atMost: Names.longestName),
+      imageName: try json.optional("image") { $0 },
+      kernel: try json.member("kernel", \.text, ImageDigest.init),
+      ramdisk: try json.optional("ramdisk", ImageDigest.init),
+      runtimeABI: json["abi"] == nil ? nil : try json.integer("abi", in: 0...Int(UInt32.max)),
+      commandLine: try json.string("cmdline", atMost: CreateRequest.longestCmdline),
+      created: try json.integer("created", in: 0...Self.latest),
+      vifs: try vifs.map { json throws(DamagedRecord) in try VifRecord(reading: json) })
   }
 }
 
@@ -180,17 +222,16 @@ extension VifRecord {
     return .object(object)
   }
 
-  fileprivate init?(json: JSON) {
-    guard let mac = json["mac"]?.text.flatMap({ MACAddress($0) }),
-      let bridge = json["bridge"]?.text.flatMap({ InterfaceName($0) }), let mtu = json["mtu"]?.int,
-      let features = json["features"]?.int
-    else { return nil }
+  fileprivate init(reading json: JSON) throws(DamagedRecord) {
     self.init(
-      mac: mac, bridge: bridge, mtu: mtu, features: UInt64(clamping: features),
-      ipv4: json["ip"]?.text.flatMap { IPv4Interface($0) },
-      ipv4Gateway: json["gateway"]?.text.flatMap { IPv4Address($0) },
-      ipv6: json["ip6"]?.text.flatMap { IPv6Interface($0) },
-      ipv6Gateway: json["gateway6"]?.text.flatMap { IPv6Address($0) })
+      mac: try json.member("mac", \.text, { MACAddress($0) }),
+      bridge: try json.member("bridge", \.text, { InterfaceName($0) }),
+      mtu: try json.integer("mtu", in: CreateRequest.mtuRange),
+      features: UInt64(try json.integer("features", in: 0...Int.max)),
+      ipv4: try json.optional("ip") { IPv4Interface($0) },
+      ipv4Gateway: try json.optional("gateway") { IPv4Address($0) },
+      ipv6: try json.optional("ip6") { IPv6Interface($0) },
+      ipv6Gateway: try json.optional("gateway6") { IPv6Address($0) })
   }
 }
 
