@@ -51,8 +51,9 @@ public struct Flavour: Hashable, Sendable {
   public var pages: Int { memoryMiB * 256 }
 
   /// Pages the hypervisor keeps for the domain's page tables. Enough to map every 4 KiB page of its RAM by
-  /// itself, plus the fixed levels and the tables of the special region.
-  public var pagingPoolPages: Int { 48 + memoryMiB / 2 + vifs + 4 * vcpus }
+  /// itself (a table maps 2 MiB, a table of tables 1 GiB), plus the fixed levels and the tables of the special
+  /// region.
+  public var pagingPoolPages: Int { 48 + memoryMiB / 2 + memoryMiB / 1024 + vifs + 4 * vcpus }
 
   /// Nil when the windows leave no room for RAM.
   public var memoryPlan: MemoryPlan? { MemoryPlan(pages: pages, vifs: vifs, windowFrames: windowFrames) }
