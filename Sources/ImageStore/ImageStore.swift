@@ -79,8 +79,14 @@ public final class ImageStore: Sendable {
     return try load(digest, isKernel: isKernel, reference: reference)
   }
 
+  /// Whether a name can stand in the named folder beside images and unfinished uploads.
+  private static func isName(_ name: String) -> Bool {
+    guard let first = name.utf8.first, first != UInt8(ascii: "."), ImageDigest(name) == nil else { return false }
+    return !name.utf8.contains { $0 == 0 || $0 == UInt8(ascii: "/") }
+  }
+
   private func digest(ofName name: String) -> ImageDigest? {
-    guard !name.contains("/"), name != ".", name != ".." else { return nil }
+    guard Self.isName(name) else { return nil }
     var buffer = [CChar](repeating: 0, count: 128)
     let length = readlink("\(named)/\(name)", &buffer, buffer.count)
     guard length > 0 else { return nil }
@@ -163,10 +169,12 @@ public final class ImageStore: Sendable {
 
   /// Takes an uploaded image in, under a name if one is given.
   ///
-  /// - Throws: `.notAKernel` when a kernel was announced and the bytes are none; nothing is kept then.
+  /// - Throws: `.notAKernel` when a kernel was announced and the bytes are none, `.file` with EINVAL when the
+  ///   name is no file name; nothing is kept then.
   public func commit(
     _ upload: Upload, name: String?, isKernel: Bool
   ) throws(ImageStoreError) -> StoredImage {
+    if let name, !Self.isName(name) { throw .file("name image", name, EINVAL) }
     let digest = upload.digest.finish()
     let image = try StoredImage(path: upload.path, digest: digest, isKernel: isKernel)
     let folder = name == nil ? anonymous : named
