@@ -1,0 +1,166 @@
+import DevicePages
+import DomainBuilder
+import Testing
+import Xen
+
+@Suite struct MemoryPlanTests {
+  private static func plan(_ mebibytes: Int, vifs: Int = 0, windowKiB: Int = 256) -> MemoryPlan? {
+    MemoryPlan(pages: mebibytes * 256, vifs: vifs, windowFrames: windowKiB / 4)
+  }
+
+  /// Whether the extents of a plan are the plan's RAM, each frame once and each extent aligned to its size.
+  private func coversItsRAM(_ plan: MemoryPlan) -> Bool {
+    var extents: [Range<UInt64>] = []
+    for batch in plan.batches {
+      let size = UInt64(1) << UInt64(batch.order)
+      guard batch.extents.count <= 512, !batch.extents.isEmpty else { return false }
+      for frame in batch.extents {
+        guard frame.rawValue % size == 0 else { return false }
+        extents.append(frame.rawValue..<frame.rawValue + size)
+      }
+    }
+    extents.sort { $0.lowerBound < $1.lowerBound }
+    var joined: [Range<UInt64>] = []
+    for extent in extents {
+      if let last = joined.last, last.upperBound == extent.lowerBound {
+        joined[joined.count - 1] = last.lowerBound..<extent.upperBound
+      } else {
+        guard joined.last.map({ $0.upperBound < extent.lowerBound }) ?? true else { return false }
+        joined.append(extent)
+      }
+    }
+    return joined == plan.ram.map { $0.lowerBound >> 12..<$0.upperBound >> 12 }
+  }
+
+  @Test(arguments: [(1, 0), (2, 0), (3, 1), (8, 1), (8, 15), (64, 2), (4096, 1), (5000, 3), (100_000, 15)])
+  func ramAndWindowsAndSpecialPagesAreAllTheGuestOwns(mebibytes: Int, vifs: Int) throws {
+    let plan = try #require(Self.plan(mebibytes, vifs: vifs))
+    let ram = plan.ram.reduce(0) { $0 + $1.count } >> 12
+    #expect(ram + vifs * 64 + Slots.specialFrameCount == mebibytes * 256)
+    #expect(plan.ram.allSatisfy { !$0.overlaps(Slots.specialRegion) })
+    #expect(coversItsRAM(plan))
+  }
+
+  @Test func aMiBIsSmallExtents() throws {
+    let plan = try #require(Self.plan(1))
+    #expect(plan.ram == [0..<0xf_c000])
+    #expect(plan.batches.map(\.order) == [6, 3, 0])
+    #expect(
+      plan.batches.map { $0.extents.map(\.rawValue) }
+        == [[0, 64, 128], [192, 200, 208, 216, 224, 232, 240], [248, 249, 250, 251]])
+  }
+
+  @Test func threeMiBWithAWindowKeepA2MiBPage() throws {
+    let plan = try #require(Self.plan(3, vifs: 1))
+    #expect(plan.ram == [0..<0x2b_c000])
+    #expect(plan.batches.map(\.order) == [9, 6, 3, 0])
+    #expect(plan.batches[0].extents == [GuestFrame(rawValue: 0)])
+  }
+
+  @Test func extentsComeInHypercallsOf512() throws {
+    let plan = try #require(Self.plan(4096))
+    #expect(plan.batches.filter { $0.order == 9 }.map { $0.extents.count } == [512, 512, 512, 511])
+  }
+
+  @Test func ramIsSplitAroundTheRegion() throws {
+    let plan = try #require(Self.plan(5000))
+    let hole = Slots.specialRegion.lowerBound
+    #expect(plan.ram == [0..<hole, 1 << 32..<(1 << 32) + (5000 << 20) - 0x4000 - hole])
+    #expect(plan.contains(0..<hole) && !plan.contains(hole - 1..<hole + 1))
+    #expect(plan.contains(1 << 32..<(1 << 32) + 1) && !plan.contains(hole..<1 << 32))
+    // 3.5 GiB to the page is the most that stays in one piece.
+    let largest = try #require(MemoryPlan(pages: 0xe0000 + 4, vifs: 0, windowFrames: 0))
+    #expect(largest.ram == [0..<hole])
+    let larger = try #require(MemoryPlan(pages: 0xe0000 + 5, vifs: 0, windowFrames: 0))
+    #expect(larger.ram == [0..<hole, 1 << 32..<(1 << 32) + 4096])
+    #expect(coversItsRAM(larger))
+  }
+
+  @Test func windowsMustLeaveRoomForRAM() {
+    #expect(Self.plan(3, vifs: 15) == nil)
+    #expect(Self.plan(1, vifs: 1, windowKiB: 1024) == nil)
+    #expect(MemoryPlan(pages: 4, vifs: 0, windowFrames: 64) == nil)
+    #expect(MemoryPlan(pages: 5, vifs: 0, windowFrames: 64)?.ram == [0..<4096])
+    #expect(MemoryPlan(pages: 0, vifs: 0, windowFrames: 64) == nil)
+  }
+
+  @Test func theRamdiskGoesAsHighAsItCan() throws {
+    let plan = try #require(Self.plan(8))
+    let top: UInt64 = 0x80_0000 - 0x4000
+    #expect(plan.ramdiskAddress(size: 1, kernelEnd: 0x20_0000) == top - 0x1000)
+    #expect(plan.ramdiskAddress(size: 0x1000, kernelEnd: 0x20_0000) == top - 0x1000)
+    #expect(plan.ramdiskAddress(size: 0x1001, kernelEnd: 0x20_0000) == top - 0x2000)
+    #expect(plan.ramdiskAddress(size: 0x1000, kernelEnd: top - 0x1000) == top - 0x1000)
+    #expect(plan.ramdiskAddress(size: 0x1000, kernelEnd: top - 0xfff) == nil)
+    #expect(plan.ramdiskAddress(size: top, kernelEnd: 0) == 0)
+    #expect(plan.ramdiskAddress(size: top + 1, kernelEnd: 0) == nil)
+    #expect(plan.ramdiskAddress(size: .max, kernelEnd: 0) == nil)
+    // Below the region even when there is RAM above it.
+    #expect(try #require(Self.plan(5000)).ramdiskAddress(size: 0x1000, kernelEnd: 0) == 0xdfff_f000)
+  }
+}
+
+/// Offsets of xen/arch-x86/hvm/start_info.h.
+@Suite struct StartInfoTests {
+  private func page(_ parts: [(offset: Int, bytes: [UInt8])]) -> [UInt8] {
+    var page = [UInt8](repeating: 0, count: 4096)
+    for (offset, bytes) in parts { page.replaceSubrange(offset..<offset + bytes.count, with: bytes) }
+    return page
+  }
+
+  @Test func anInfoWithARamdiskIsTheseBytes() throws {
+    let plan = try #require(MemoryPlan(pages: 2048, vifs: 0, windowFrames: 0))
+    let info = StartInfo(plan: plan, commandLine: "a=b", ramdisk: 0x70_0000..<0x70_1234)
+    let expected = page([
+      (
+        0,
+        [
+          0x78, 0xc5, 0x6e, 0x33,  // XEN_HVM_START_MAGIC_VALUE
+          0x01, 0, 0, 0,  // version
+          0, 0, 0, 0,  // flags
+          0x01, 0, 0, 0,  // nr_modules
+          0x40, 0, 0, 0xe0, 0, 0, 0, 0,  // modlist_paddr
+          0, 0x08, 0, 0xe0, 0, 0, 0, 0,  // cmdline_paddr
+          0, 0, 0, 0, 0, 0, 0, 0,  // rsdp_paddr
+          0x80, 0, 0, 0xe0, 0, 0, 0, 0,  // memmap_paddr
+          0x02, 0, 0, 0, 0, 0, 0, 0,  // memmap_entries, reserved
+        ]
+      ),
+      (
+        64,  // hvm_modlist_entry: paddr, size, cmdline_paddr, reserved
+        [0, 0, 0x70, 0, 0, 0, 0, 0, 0x34, 0x12, 0, 0, 0, 0, 0, 0]
+      ),
+      (
+        128,  // hvm_memmap_table_entry: addr, size, type, reserved
+        [
+          0, 0, 0, 0, 0, 0, 0, 0, 0, 0xc0, 0x7f, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0,
+          0, 0, 0, 0xe0, 0, 0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0,
+        ]
+      ),
+      (2048, Array("a=b".utf8)),
+    ])
+    let encoded = info.encoded()
+    #expect(encoded.count == 4096)
+    #expect(encoded.indices.filter { encoded[$0] != expected[$0] } == [])
+  }
+
+  @Test func aLargeGuestHasRAMOnBothSidesOfTheRegion() throws {
+    let plan = try #require(MemoryPlan(pages: 5000 * 256, vifs: 0, windowFrames: 0))
+    let info = StartInfo(plan: plan, commandLine: "", ramdisk: nil)
+    #expect(info.map.map(\.kind) == [.ram, .reserved, .ram])
+    #expect(info.map.map(\.range.lowerBound) == [0, 0xe000_0000, 1 << 32])
+    let encoded = info.encoded()
+    #expect(Array(encoded[12..<24]) == [UInt8](repeating: 0, count: 12))  // no modules, no list of them
+    #expect(encoded[48] == 3)
+  }
+
+  @Test func theLongestCommandLineEndsWithNUL() throws {
+    let plan = try #require(MemoryPlan(pages: 2048, vifs: 0, windowFrames: 0))
+    let line = String(repeating: "x", count: Slots.commandLineBytes)
+    let encoded = StartInfo(plan: plan, commandLine: line, ramdisk: nil).encoded()
+    #expect(Array(encoded[2048..<3072]) == Array(line.utf8))
+    #expect(encoded[3072] == 0)
+    let field = StartInfo.commandLineField("hi")
+    #expect(field.offset == 2048 && field.bytes == [0x68, 0x69, 0])
+  }
+}
