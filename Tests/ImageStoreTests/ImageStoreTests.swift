@@ -1,0 +1,234 @@
+import DomainBuilder
+import Glibc
+import Testing
+
+@testable import ImageStore
+
+@Suite final class ImageStoreTests {
+  private let root: String
+  private var named: String { root + "/lib/images" }
+  private var anonymous: String { root + "/run/images" }
+  private let store: ImageStore
+
+  init() throws {
+    var template = Array("/tmp/chaos-images.XXXXXX".utf8CString)
+    root = String(cString: mkdtemp(&template)!)
+    store = try ImageStore(named: root + "/lib/images", anonymous: root + "/run/images")
+  }
+
+  deinit {
+    for folder in [named, anonymous] {
+      for name in files(folder) { unlink("\(folder)/\(name)") }
+    }
+    for folder in ["/lib/images", "/run/images", "/lib", "/run"] { rmdir(root + folder) }
+    for name in files(root) { unlink("\(root)/\(name)") }
+    rmdir(root)
+  }
+
+  private func files(_ folder: String) -> [String] {
+    guard let directory = opendir(folder) else { return [] }
+    defer { closedir(directory) }
+    var names: [String] = []
+    while let entry = readdir(directory) {
+      let name = withUnsafeBytes(of: entry.pointee.d_name) {
+        String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+      }
+      if name != ".", name != ".." { names.append(name) }
+    }
+    return names.sorted()
+  }
+
+  /// A PVH kernel whose one segment holds `filling`: ELF64, a program header for it, one for its entry note.
+  private func kernel(_ filling: UInt8) -> [UInt8] {
+    func little(_ value: some FixedWidthInteger) -> [UInt8] {
+      withUnsafeBytes(of: value.littleEndian) { Array($0) }
+    }
+    func program(_ type: UInt32, _ offset: UInt64, _ address: UInt64, _ size: UInt64) -> [UInt8] {
+      little(type) + little(UInt32(7)) + little(offset) + little(UInt64(0)) + little(address) + little(size)
+        + little(size) + little(UInt64(4))
+    }
+    var file: [UInt8] = [0x7f, 0x45, 0x4c, 0x46, 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 62, 0, 1, 0, 0, 0]
+    file += little(UInt64(0)) + little(UInt64(64)) + little(UInt64(0)) + little(UInt32(0))
+    file += [64, 0, 56, 0, 2, 0, 64, 0, 0, 0, 0, 0]
+    file += program(1, 176, 0x10_0000, 8) + program(4, 184, 0, 24)
+    file += [UInt8](repeating: filling, count: 8)
+    file += little(UInt32(4)) + little(UInt32(8)) + little(UInt32(18)) + Array("Xen\0".utf8)
+    file += little(UInt64(0x10_0000))
+    return file
+  }
+
+  @discardableResult
+  private func add(_ bytes: [UInt8], name: String?, isKernel: Bool = true) throws -> StoredImage {
+    let upload = try store.beginUpload(isNamed: name != nil)
+    try bytes.withUnsafeBytes { bytes in
+      // In two pieces, as it comes over a socket.
+      try upload.append(UnsafeRawBufferPointer(rebasing: bytes[..<(bytes.count / 2)]))
+      try upload.append(UnsafeRawBufferPointer(rebasing: bytes[(bytes.count / 2)...]))
+    }
+    return try store.commit(upload, name: name, isKernel: isKernel)
+  }
+
+  private func expectUnknown(_ reference: String, isKernel: Bool = true) {
+    let error = #expect(throws: ImageStoreError.self) { try self.store.find(reference, isKernel: isKernel) }
+    #expect(error?.description == "no such image: '\(reference)'")
+  }
+
+  // MARK: Named images
+
+  @Test func aNamedImageIsFoundByNameAndDigest() throws {
+    let added = try add(kernel(1), name: "web")
+    #expect(added.size == kernel(1).count && added.kernel?.entry == 0x10_0000)
+    #expect(try store.find("web").digest == added.digest)
+    #expect(try store.find(added.digest.description).digest == added.digest)
+    #expect(added.withBytes { Array($0) } == kernel(1))
+    #expect(files(named) == [added.digest.hexadecimal, "web"].sorted())
+    #expect(files(anonymous) == [])
+  }
+
+  @Test func imagesOutliveTheDaemon() throws {
+    let added = try add(kernel(1), name: "web")
+    let next = try ImageStore(named: named, anonymous: anonymous)
+    #expect(try next.find("web").digest == added.digest)
+    #expect(next.list().map(\.name) == ["web"])
+  }
+
+  @Test func imagesAreListedByName() throws {
+    try add(kernel(2), name: "web")
+    try add(kernel(1), name: "dns")
+    try add(kernel(3), name: nil)
+    let entries = store.list()
+    #expect(entries.map(\.name) == ["dns", "web"])
+    #expect(entries.map { $0.image.withBytes { $0[176] } } == [1, 2])
+    #expect(entries.allSatisfy { abs($0.added - time(nil)) < 60 })
+  }
+
+  @Test func theSameBytesUnderTwoNamesAreKeptOnce() throws {
+    let digest = try add(kernel(1), name: "one").digest
+    try add(kernel(1), name: "two")
+    #expect(files(named) == [digest.hexadecimal, "one", "two"].sorted())
+    try store.remove("one")
+    expectUnknown("one")
+    #expect(try store.find("two").digest == digest)
+    try store.remove("two")
+    expectUnknown("two")
+    expectUnknown(digest.description)
+    #expect(files(named) == [])
+  }
+
+  @Test func aNameIsGivenAnotherImage() throws {
+    let old = try add(kernel(1), name: "web")
+    let new = try add(kernel(2), name: "web")
+    #expect(try store.find("web").digest == new.digest)
+    #expect(files(named) == [new.digest.hexadecimal, "web"].sorted())
+    expectUnknown(old.digest.description)
+    // Who still holds the old one may go on reading it.
+    #expect(old.withBytes { $0[176] } == 1)
+  }
+
+  @Test func unknownNamesAreSaid() throws {
+    expectUnknown("web")
+    expectUnknown("")
+    expectUnknown("sha256:")
+    expectUnknown("sha256:" + String(repeating: "0", count: 64))
+    let error = #expect(throws: ImageStoreError.self) { try self.store.remove("web") }
+    #expect(error?.description == "no such image: 'web'")
+  }
+
+  // MARK: What is no image
+
+  @Test func whatIsNoKernelLeavesNothing() throws {
+    let error = #expect(throws: ImageStoreError.self) { try self.add(Array("#!/bin/sh\n".utf8), name: "web") }
+    #expect(error?.description == "not an ELF file")
+    #expect(throws: ImageStoreError.self) { try self.add([], name: nil) }
+    #expect(files(named) == [] && files(anonymous) == [])
+    expectUnknown("web")
+  }
+
+  @Test func aRefusedImageDoesNotTakeTheNamesOldOneAway() throws {
+    let old = try add(kernel(1), name: "web")
+    #expect(throws: ImageStoreError.self) { try self.add([1, 2, 3], name: "web") }
+    #expect(try store.find("web").digest == old.digest)
+  }
+
+  @Test func anUploadThatIsGivenUpLeavesNothing() throws {
+    do {
+      let upload = try store.beginUpload(isNamed: true)
+      try [UInt8](repeating: 1, count: 100).withUnsafeBytes { bytes in
+        try upload.append(bytes)
+      }
+      #expect(files(named).count == 1)
+      #expect(store.list().isEmpty)
+    }
+    #expect(files(named) == [])
+  }
+
+  @Test func uploadsThatAKillInterruptedAreSwept() throws {
+    let kept = try add(kernel(1), name: "web")
+    for folder in [named, anonymous] { close(open("\(folder)/.upload-1-1", O_CREAT | O_WRONLY, 0o600)) }
+    #expect(symlink(kept.digest.hexadecimal, "\(named)/.upload-link-1-1") == 0)
+    _ = try ImageStore(named: named, anonymous: anonymous)
+    #expect(files(named) == [kept.digest.hexadecimal, "web"].sorted())
+    #expect(files(anonymous) == [])
+  }
+
+  @Test func aSizeBeyondTheLimitIsRefused() throws {
+    let upload = try store.beginUpload(isNamed: false)
+    // Never read: the size is checked first.
+    let huge = UnsafeRawBufferPointer(start: UnsafeRawPointer(bitPattern: 4096), count: ImageStore.maxSize + 1)
+    let error = #expect(throws: ImageStoreError.self) { try upload.append(huge) }
+    #expect(error?.description == "larger than 1024 MiB")
+  }
+
+  // MARK: Anonymous images
+
+  @Test func anAnonymousImageIsFoundByItsDigestOnly() throws {
+    let image = try add(kernel(1), name: nil)
+    #expect(files(anonymous) == [image.digest.hexadecimal] && files(named) == [])
+    #expect(try store.find(image.digest.description).digest == image.digest)
+    expectUnknown(image.digest.hexadecimal)
+    #expect(store.list().isEmpty)
+  }
+
+  @Test func aRamdiskIsTakenAsItIs() throws {
+    let image = try add(Array("cpio".utf8), name: nil, isKernel: false)
+    #expect(image.kernel == nil && image.size == 4)
+    #expect(try store.find(image.digest.description, isKernel: false).withBytes { Array($0) } == Array("cpio".utf8))
+    let error = #expect(throws: ImageStoreError.self) { try self.store.find(image.digest.description) }
+    #expect(error?.description == "not an ELF file")
+    let empty = try add([], name: nil, isKernel: false)
+    #expect(empty.size == 0 && empty.withBytes { $0.count } == 0)
+  }
+
+  @Test func anonymousImagesGoWhenNothingUsesThem() throws {
+    let used = try add(kernel(1), name: nil)
+    let fresh = try add(kernel(2), name: nil)
+    store.removeUnused(inUse: [used.digest])
+    // Asked for within the last minute: a create may be about to name it.
+    #expect(files(anonymous) == [used.digest.hexadecimal, fresh.digest.hexadecimal].sorted())
+    // A store that starts knows of no such create.
+    let next = try ImageStore(named: named, anonymous: anonymous)
+    next.removeUnused(inUse: [used.digest])
+    #expect(files(anonymous) == [used.digest.hexadecimal])
+    #expect(throws: ImageStoreError.self) { try next.find(fresh.digest.description) }
+    #expect(try next.find(used.digest.description).digest == used.digest)
+  }
+
+  // MARK: Names from outside
+
+  @Test(arguments: [
+    "../escaped", "/etc/passwd", "..", ".", "a/b", "", ".hidden", ".upload-1", "nul\0",
+    String(repeating: "0", count: 64),
+  ])
+  func noNameLeavesTheFolder(name: String) throws {
+    // Something to find there, were the name followed.
+    #expect(symlink(String(repeating: "0", count: 64), "\(root)/lib/escaped") == 0)
+    defer { unlink("\(root)/lib/escaped") }
+    #expect(throws: ImageStoreError.self) { try self.store.find(name) }
+    #expect(throws: ImageStoreError.self) { try self.store.remove(name) }
+    #expect(throws: ImageStoreError.self) { try self.add(self.kernel(1), name: name) }
+    #expect(files(named) == [] && files(anonymous) == [])
+    #expect(files("\(root)/lib") == ["escaped", "images"])
+    var target = [CChar](repeating: 0, count: 128)
+    #expect(readlink("\(root)/lib/escaped", &target, 128) == 64 && target[0] == 0x30)
+  }
+}
