@@ -4,7 +4,10 @@ import Glibc
 extension Measurement {
   /// Calls on one kept connection.
   static var callsToAPI: [Measurement] {
-    [hotCreates, create("api-create-blank", .blank, 50), create("api-create-no-pool", .none, 30), destroyByAPI]
+    [
+      hotCreates, pausedCreates, create("api-create-blank", .blank, 50),
+      create("api-create-no-pool", .none, 30), destroyByAPI,
+    ]
   }
 
   /// Each create has an empty call beside it, so that what a create adds is seen in the same moments.
@@ -34,6 +37,23 @@ extension Measurement {
       }
       let usual = Sample(empty).median
       return [empty, creates, creates.map { $0 - usual }, inside].map { Figure(Sample($0)) }
+    }
+  }
+
+  /// On a host with one processor the guest runs before the answer is sent, unless it is not started.
+  private static var pausedCreates: Measurement {
+    let heading = Heading(
+      "api-create-paused", .milliseconds, "POST /v1/guests from a hot shell, the guest not started")
+    return Measurement([heading], samples: 50, quick: 8) { bench, samples in
+      var times: [Double] = []
+      try bench.inGroups(.hot, samples) { guests in
+        for guest in guests {
+          let stopwatch = Stopwatch()
+          try bench.create(guest, from: .hot, paused: true)
+          times.append(stopwatch.milliseconds)
+        }
+      }
+      return [Figure(Sample(times))]
     }
   }
 

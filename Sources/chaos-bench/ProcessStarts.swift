@@ -11,6 +11,10 @@ extension Measurement {
       start(Heading("chaos-version", .milliseconds, "chaos --version, start to exit")) { _ throws(Failure) in
         try Program("chaos", "--version")
       },
+      start(Heading("chaos-ask", .milliseconds, "chaos version: one empty call, start to exit")) {
+        bench throws(Failure) in
+        try Program("chaos", "version", "--socket", bench.options.socket)
+      },
     ]
   }
 

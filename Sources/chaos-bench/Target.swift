@@ -24,13 +24,15 @@ struct Target {
 
   static let all = [
     Target("chaos-version", "static-true", .atMost(2)),
+    Target("create-hot", "chaos-ask", .shown),
     Target("create-hot", "true", .atMost(0.75)),
     Target("create-hot", "static-true", .atMost(3)),
     Target("create-hot", "xl-create-stock", .faster(50)),
     Target("create-hot", "xl-create-script", .faster(12)),
-    Target("create-blank", "xl-create-script", .faster(1)),
-    Target("create-no-pool", "xl-create-script", .faster(1)),
+    Target("create-blank", "create-hot", .shown),
+    Target("create-no-pool", "create-hot", .shown),
     Target("api-create-added", "api-empty", .atMost(2)),
+    Target("api-create-paused", "api-create-hot", .shown),
     Target("api-create-blank", "api-create-hot", .shown),
     Target("api-create-no-pool", "api-create-hot", .shown),
     Target("destroy-cli", "xl-destroy-script", .faster(30)),

@@ -29,9 +29,11 @@ final class Workbench {
 
     var vif: String { "bridge=\(Workbench.bridge),ip=\(address)/16" }
 
-    func request(pool: Bool = true, memoryMiB: Int = Workbench.memoryMiB) -> CreateRequest {
+    func request(
+      pool: Bool = true, memoryMiB: Int = Workbench.memoryMiB, paused: Bool = false
+    ) -> CreateRequest {
       CreateRequest(
-        name: name, image: Workbench.image, memoryMiB: memoryMiB,
+        name: name, image: Workbench.image, memoryMiB: memoryMiB, paused: paused,
         vifs: [VifRequest(ip: "\(address)/16", bridge: Workbench.bridge)], pool: pool)
     }
   }
@@ -83,8 +85,8 @@ final class Workbench {
   func newGuests(_ count: Int) -> [Guest] { (0..<count).map { _ in newGuest() } }
 
   @discardableResult
-  func create(_ guest: Guest, from kind: ShellKind) throws -> CreateResult {
-    let result = try client.create(guest.request(pool: kind != .none))
+  func create(_ guest: Guest, from kind: ShellKind, paused: Bool = false) throws -> CreateResult {
+    let result = try client.create(guest.request(pool: kind != .none, paused: paused))
     guard result.shell == kind else {
       throw Failure("the guest was made from shell '\(result.shell.rawValue)' instead of '\(kind.rawValue)'")
     }
@@ -121,7 +123,7 @@ final class Workbench {
 
   func refill() throws {
     let pool = try client.fillPool(wait: true)
-    for flavour in pool.flavours where flavour.ready < Self.group {
+    for flavour in pool.flavours where flavour.ready < min(flavour.high, Self.group) {
       throw Failure("the pool has only \(flavour.ready) shells of \(flavour.id)")
     }
   }
