@@ -1,0 +1,128 @@
+import DevicePages
+import DomainBuilder
+import NetworkAddresses
+import VirtualLAN
+import Xen
+
+@testable import Backends
+
+extension Target {
+  /// An image that is taken lies in its file and below 4 GiB.
+  static let elf = Target(name: "elf", seeds: [kernel(is64: true), kernel(is64: false)], longest: 2048) { bytes in
+    guard let image = try? KernelImage(parsing: bytes.bytes) else { return }
+    for segment in image.segments {
+      let end = segment.fileOffset + segment.fileSize
+      expect(segment.fileOffset >= 0 && segment.fileSize >= 0 && end <= bytes.count, "\(segment)")
+      expect(segment.memorySize >= UInt64(segment.fileSize), "\(segment)")
+      expect(segment.range.upperBound <= 1 << 32, "\(segment)")
+    }
+    expect(image.segments.contains { $0.range.contains(UInt64(image.entry)) }, "entry \(image.entry)")
+  }
+
+  /// A page that can be read can be laid again. Zeroes follow what is shorter than a page.
+  static let devicePage = Target(name: "devicepage", seeds: [page(vifs: 0), page(vifs: 2)]) { bytes in
+    let padding = [UInt8](repeating: 0, count: max(0, DevicePage.size - bytes.count))
+    guard let page = try? DevicePage(decoding: Array(bytes) + padding) else { return }
+    expect((try? DevicePage(decoding: page.encoded())) == page, "\(page) does not come back")
+  }
+
+  /// A message that is taken is the one its encoding makes.
+  static let control = Target(name: "control", seeds: messages) { bytes in
+    let bytes = Array(bytes)
+    if let request = try? ControlProtocol.Request(decoding: bytes) {
+      expect(request.encoded() == bytes, "\(request) was \(bytes)")
+    }
+    if let event = try? ControlProtocol.Event(decodingEvent: bytes) {
+      expect(event.encodedEvent() == bytes, "\(event) was \(bytes)")
+    }
+    switch try? ControlProtocol.Reply(decoding: bytes) {
+    case nil: break
+    // Words are mended and cut where they are not as they should be.
+    case .failed(let errno, let message):
+      let again = ControlProtocol.Reply.failed(errno: errno, message: message).encoded()
+      expect((try? ControlProtocol.Reply(decoding: again)) != nil, "\(message)")
+    case .some(let reply): expect(reply.encoded() == bytes, "\(reply) was \(bytes)")
+    }
+  }
+
+  static let netlink = Target(name: "netlink", seeds: datagrams, longest: 1024) { bytes in
+    guard let replies = try? NetlinkReply.parse(Array(bytes)) else { return }
+    expect(replies.count <= bytes.count / 16, "\(replies.count) messages in \(bytes.count) bytes")
+  }
+}
+
+// MARK: - Seeds
+
+/// A kernel with one segment, the PVH entry and the runtime's note.
+private func kernel(is64: Bool) -> [UInt8] {
+  func word(_ value: UInt64) -> [UInt8] { is64 ? little(value) : little(UInt32(value)) }
+  func program(_ type: UInt32, _ offset: UInt64, _ address: UInt64, _ size: UInt64) -> [UInt8] {
+    little(type) + (is64 ? little(UInt32(7)) : []) + word(offset) + word(0) + word(address) + word(size)
+      + word(size) + (is64 ? [] : little(UInt32(7))) + word(4)
+  }
+  let headerSize: UInt16 = is64 ? 64 : 52
+  let programSize: UInt16 = is64 ? 56 : 32
+  let data = UInt64(headerSize + 2 * programSize)
+  var file: [UInt8] = [0x7f, 0x45, 0x4c, 0x46, is64 ? 2 : 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+  file += [2, 0, is64 ? 62 : 3, 0, 1, 0, 0, 0] + word(0) + word(UInt64(headerSize)) + word(0)
+  file += [0, 0, 0, 0] + little(headerSize) + little(programSize) + [2, 0, is64 ? 64 : 40, 0, 0, 0, 0, 0]
+  file += program(1, data, 0x10_0000, 8) + program(4, data + 8, 0, 60) + [UInt8](repeating: 0x90, count: 8)
+  file += little(UInt32(4)) + little(UInt32(8)) + little(UInt32(18)) + Array("Xen\0".utf8)
+  file += little(UInt64(0x10_0000))
+  file += little(UInt32(6)) + little(UInt32(16)) + little(UInt32(1)) + Array("chaos\0\0\0".utf8)
+  return file + little(UInt64(1)) + little(UInt64(3))
+}
+
+private func page(vifs: Int) -> [UInt8] {
+  let identity = DevicePage.Identity(
+    uuid: Array(0xa0...0xaf), created: 1, imageDigest: Array(0x10...0x2f), name: "fw-1", commandLine: "a=b",
+    vcpus: 1, memoryKiB: 8192)
+  let console = DevicePage.Device(
+    kind: .console, index: 0, state: .connected, port: 1, firstFrame: Slots.consoleFrame, frameCount: 1)
+  let devices = (0..<vifs).map { slot in
+    DevicePage.Device(
+      kind: .vif, index: UInt16(slot), state: .connected, port: Slots.port(vif: slot),
+      firstFrame: Slots.windowFrame(vif: slot), frameCount: 64,
+      vif: DevicePage.Vif(
+        mac: MACAddress("02:ca:fe:00:00:05")!, mtu: 1500, features: VifFeatures.always.rawValue,
+        rings: VifRings(windowFrames: 64), ipv4: IPv4Interface("10.7.0.2/24"),
+        ipv4Gateway: IPv4Address("10.7.0.1"), ipv6: IPv6Interface("fd00::2/64"),
+        ipv6Gateway: IPv6Address("fd00::1")))
+  }
+  return DevicePage(identity: identity, devices: [console] + devices).encoded()
+}
+
+private let messages: [[UInt8]] = {
+  let domain = DomainID(rawValue: 7)
+  let key = ControlProtocol.DomainKey(domain: domain, handle: DomainHandle(Array(0xa0...0xaf))!)
+  let status = ControlProtocol.Status(key: key, status: 1, acknowledged: 2)
+  let vif = ControlProtocol.Vif(slot: 0, windowFrames: 64, features: 3)
+  let requests: [ControlProtocol.Request] = [
+    .attach(key, vifs: [vif]), .detach(domain), .setFeatures(domain, slot: 0, features: 3),
+    .console(domain, follow: true, input: false), .powerctl(domain, bits: 1), .list(from: domain), .subscribe,
+  ]
+  let replies: [ControlProtocol.Reply] = [
+    .done, .failed(errno: 19, message: "domain 7 is not served"), .domains([status]),
+  ]
+  return requests.map { $0.encoded() } + replies.map { $0.encoded() } + [status.encodedEvent()]
+}()
+
+/// What the kernel sends: RTM_NEWLINK for "vif1.0", a capped refusal with words, the end of a dump.
+private let datagrams: [[UInt8]] = {
+  func attribute(_ type: UInt16, _ payload: [UInt8]) -> [UInt8] {
+    let length = 4 + payload.count
+    return little(UInt16(length)) + little(type) + payload + [UInt8](repeating: 0, count: -length & 3)
+  }
+  func message(_ type: UInt16, _ flags: UInt16, _ payload: [UInt8]) -> [UInt8] {
+    little(UInt32(16 + payload.count)) + little(type) + little(flags) + little(UInt64(7)) + payload
+  }
+  let kind = attribute(1, Array("tun\0".utf8)) + attribute(2, [])
+  let link = message(
+    16, 2,
+    [0, 0, 1, 0, 5, 0, 0, 0, 0x43, 0x10, 1, 0, 0, 0, 0, 0] + attribute(3, Array("vif1.0\0".utf8))
+      + attribute(4, little(UInt32(1450))) + attribute(10, little(UInt32(4)))
+      + attribute(1, [2, 0x16, 0x3e, 1, 2, 3]) + attribute(0x8012, kind))
+  let refusal = message(
+    2, 0x300, little(Int32(-22)) + [UInt8](repeating: 0, count: 16) + attribute(1, Array("no such\0".utf8)))
+  return [link, refusal, link + message(3, 2, little(Int32(0)))]
+}()
