@@ -27,8 +27,8 @@ let package = Package(
     .library(name: "DevicePages", targets: ["DevicePages"]),
   ],
   dependencies: [
-    .package(
-      url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0", traits: [])
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
   ],
   targets: [
     // The device page's one definition, shared with images/runtime.
@@ -57,7 +57,8 @@ let package = Package(
     room("ChaosAPI", ["NetworkAddresses"]),
     // The unikernels' protocol code, for its tests on the host.
     .target(
-      name: "ImageProtocols", dependencies: ["CDevicePage"], path: "images/runtime/Protocols", swiftSettings: strict),
+      name: "ImageProtocols", dependencies: ["CDevicePage"], path: "images/runtime/Protocols", swiftSettings: strict
+    ),
     room(
       "ShellPool",
       [
@@ -72,12 +73,14 @@ let package = Package(
         "VirtualLAN", "Xen",
       ]),
     program("chaos", ["ChaosAPI"]),
+    program("chaos-bench", ["ChaosAPI"]),
     program("chaos-backend", ["Backends", "CBackends"]),
     program(
       "chaosd",
       [
         "Backends", "ChaosAPI", "ImageStore", "ShellPool", "Toolstack", "VirtualLAN", "Xen",
-        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "Logging", package: "swift-log"), .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
       ]),
   ]
 )

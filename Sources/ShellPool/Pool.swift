@@ -99,6 +99,11 @@ public final class Pool: Sendable {
     return shell
   }
 
+  /// Whether a shell of exactly this flavour is ready now.
+  public func hasReady(_ flavour: Flavour) -> Bool {
+    state.withLock { !($0.shelves[flavour]?.ready.isEmpty ?? true) }
+  }
+
   /// Gives shells back until the host has room for `pages` more, least needed flavours first. Returns whether
   /// it now has.
   public func makeRoom(pages: Int) -> Bool {
@@ -189,10 +194,10 @@ public final class Pool: Sendable {
     wake.signal()
   }
 
-  /// Whether every flavour is at its high mark, as far as memory allows.
+  /// Whether every flavour is at its high mark, as far as memory allows and prepares succeed.
   public var isFull: Bool {
     state.withLock { state in
-      state.building == nil && nextToBuild(&state) == nil && state.retryAfter.isEmpty
+      state.building == nil && nextToBuild(&state) == nil
     }
   }
 

@@ -44,6 +44,16 @@ extension Toolstack {
     return try create(request, name: name, handle: handle, start: start)
   }
 
+  /// Whether a shell for the request is ready, so that creating it takes a few milliseconds at most. A guess: another
+  /// create may take that shell first.
+  public func hasShell(for request: CreateRequest) -> Bool {
+    guard request.pool, let kernel = try? images.find(request.image) else { return false }
+    let ramdisk = request.ramdisk.flatMap { try? images.find($0, isKernel: false) }
+    let hot = Flavour.HotImage(kernel: kernel.digest, ramdisk: ramdisk?.digest)
+    guard let flavour = try? flavour(of: request, image: hot) else { return false }
+    return pool.hasReady(flavour)
+  }
+
   /// The guest an earlier try of the same request made.
   private func existing(_ request: CreateRequest) throws(APIError) -> CreateResult? {
     guard let handle = request.uuid.flatMap({ DomainHandle(uuid: $0) }), let guest = registry[handle] else {
@@ -89,12 +99,14 @@ extension Toolstack {
 
   // MARK: Many guests
 
-  /// Makes the guests a request with a count stands for, one after another, all of them or none.
-  ///
-  /// - Parameter made: called after each.
-  public func createAll(
-    _ request: CreateRequest, made: (CreateResult) async throws -> Void
-  ) async throws {
+  /// A create of many whose values were checked and whose names are reserved. ``createAll(_:_:)`` must follow.
+  public struct Accepted: Sendable {
+    fileprivate let requests: [CreateRequest]
+    fileprivate let names: [String]
+  }
+
+  /// Checks a request with a count and reserves its guests' names.
+  public func accept(_ request: CreateRequest) throws(APIError) -> Accepted {
     try request.validate()
     let requests = request.expanded().enumerated().map { number, single in
       var named = single
@@ -103,17 +115,36 @@ extension Toolstack {
     }
     let names = requests.compactMap(\.name)
     try registry.reserve(names: names)
-    defer { registry.release(names: names) }
-    try checkRoom(for: requests)
-    var guests: [DomainHandle] = []
     do {
-      for (single, name) in zip(requests, names) {
-        let result = try create(single, name: name, handle: nil, start: Self.microseconds())
-        if let handle = DomainHandle(uuid: result.guest.uuid) { guests.append(handle) }
-        try await made(result)
+      guard let first = requests.first else { return Accepted(requests: [], names: []) }
+      // The guests differ in names and addresses only: what is refused for one is refused for all.
+      _ = try plan(first, name: names[0], handle: nil)
+      try checkRoom(for: requests)
+    } catch {
+      registry.release(names: names)
+      throw error
+    }
+    return Accepted(requests: requests, names: names)
+  }
+
+  /// Makes the guests one after another, all of them or none.
+  ///
+  /// - Parameter run: runs the closure that makes the next guest where the caller wants it to block.
+  public func createAll(
+    _ accepted: Accepted,
+    _ run: (@escaping @Sendable () throws -> CreateResult) async throws -> CreateResult
+  ) async throws {
+    defer { registry.release(names: accepted.names) }
+    var made: [DomainHandle] = []
+    do {
+      for (request, name) in zip(accepted.requests, accepted.names) {
+        let result = try await run { [self] in
+          try create(request, name: name, handle: nil, start: Self.microseconds())
+        }
+        if let handle = DomainHandle(uuid: result.guest.uuid) { made.append(handle) }
       }
-    } catch let error as APIError {
-      for handle in guests.reversed() {
+    } catch {
+      for handle in made.reversed() {
         if let guest = registry[handle] { try? destroy(guest) }
       }
       throw error

@@ -1,10 +1,10 @@
 import Backends
 import ChaosAPI
+import Dispatch
 import Glibc
-import Hummingbird
 import ImageStore
 import Logging
-import NIOPosix
+import NIOCore
 import ShellPool
 import Toolstack
 import VirtualLAN
@@ -64,16 +64,14 @@ struct Daemon {
     toolstack.applyPoolSettings(settings)
     try toolstack.start()
     for warning in try toolstack.host().warnings { logger.warning("\(warning)") }
-    let routes = Routes(toolstack: toolstack, settings: settings)
-    let socket = options.socket
-    let app = Application(
-      responder: routes.router.buildResponder(),
-      configuration: .init(address: .unixDomainSocket(path: socket), backlog: 1024),
-      onServerRunning: { _ in Self.openSocket(socket) },
-      // One loop: requests are short, and on a one-CPU dom0 a second loop only adds switches.
-      eventLoopGroupProvider: .shared(MultiThreadedEventLoopGroup(numberOfThreads: 1)),
-      logger: Logger(label: "api") { _ in SwiftLogNoOpLogHandler() })
-    try await app.runService(gracefulShutdownSignals: [.sigterm, .sigint])
+    let server = APIServer(routes: Routes(toolstack: toolstack, settings: settings))
+    let channel = try await server.listen(at: options.socket)
+    Self.openSocket(options.socket)
+    logger.notice("listening on \(options.socket)")
+    let signals = Signals.closing(channel)
+    try await channel.closeFuture.get()
+    withExtendedLifetime(signals) {}
+    unlink(options.socket)
     toolstack.pool.stop()
   }
 
@@ -147,6 +145,20 @@ private final class HostLock: Sendable {
     file = Descriptor(adopting: raw)
     guard flock(raw, LOCK_EX | LOCK_NB) == 0 else {
       throw Daemon.StartError(description: "another chaosd runs on this host (\(path) is locked)")
+    }
+  }
+}
+
+/// SIGTERM and SIGINT, which ask the daemon to stop.
+private enum Signals {
+  /// Closes the listener when one comes; the sources must be kept as long as that is wanted.
+  static func closing(_ channel: any Channel) -> [any DispatchSourceSignal] {
+    [SIGTERM, SIGINT].map { number in
+      signal(number, SIG_IGN)
+      let source = DispatchSource.makeSignalSource(signal: number)
+      source.setEventHandler { channel.close(promise: nil) }
+      source.resume()
+      return source
     }
   }
 }

@@ -1,8 +1,7 @@
 import ChaosAPI
-import HTTPTypes
-import Hummingbird
+import Glibc
 import ImageStore
-import NIOCore
+import NIOHTTP1
 import Toolstack
 
 /// The HTTP API (docs/api/openapi.yaml): what each path does, in terms of the toolstack.
@@ -10,234 +9,233 @@ struct Routes: Sendable {
   let toolstack: Toolstack
   let settings: PoolSettings
 
-  /// Largest JSON body taken, in bytes.
-  private static let maxBody = 1 << 20
-
-  var router: Router<BasicRequestContext> {
-    let router = Router()
-    router.addMiddleware { ErrorAnswers() }
-    let v1 = router.group("v1")
-    addHost(v1)
-    addGuests(v1.group("guests"))
-    addConsole(v1.group("guests"))
-    addPool(v1.group("pool"))
-    addImages(v1.group("images"))
-    return router
+  /// - Parameter body: the whole body, for all but uploads.
+  func reply(to request: RequestHead, body: [UInt8]) throws -> Reply {
+    guard request.path.first == "v1" else { throw unknown(request) }
+    let rest = Array(request.path.dropFirst())
+    switch (rest.first, rest.count) {
+    case ("version", 1): return try version(request)
+    case ("host", 1): return try host(request)
+    case ("guests", 1): return try guests(request, body)
+    case ("guests", 2): return try guest(request, rest[1])
+    case ("guests", 3): return try guest(request, rest[1], rest[2], body)
+    case ("pool", 1...2): return try pool(request, rest.count == 2 ? rest[1] : nil, body)
+    case ("images", 1...2): return try images(request, rest.count == 2 ? rest[1] : nil)
+    default: throw unknown(request)
+    }
   }
 
-  private typealias Group = RouterGroup<BasicRequestContext>
+  private func unknown(_ request: RequestHead) -> APIError {
+    APIError(.notFound, "no such resource: \(request.method) /\(request.path.joined(separator: "/"))")
+  }
 
-  private func addHost(_ group: Group) {
-    group.get("version") { _, _ in try Answer.json(toolstack.version(Product.version)) }
-    group.get("host") { _, _ in try Answer.json(toolstack.host()) }
+  private func json(_ body: [UInt8]) throws(APIError) -> JSON {
+    do throws(JSONError) { return try JSON(parsing: body) } catch { throw APIError(error) }
+  }
+
+  // MARK: Host
+
+  private func version(_ request: RequestHead) throws -> Reply {
+    guard request.method == .GET else { throw unknown(request) }
+    return .now(Answer(try toolstack.version(Product.version)))
+  }
+
+  private func host(_ request: RequestHead) throws -> Reply {
+    guard request.method == .GET else { throw unknown(request) }
+    return .now(Answer(try toolstack.host()))
   }
 
   // MARK: Guests
 
-  private func addGuests(_ group: Group) {
-    group.get { _, _ in Answer.json(GuestList(guests: try toolstack.list())) }
-    group.post { request, _ in try await create(request) }
-    group.delete { _, _ in
-      Answer.json(DestroyedCount(destroyed: try await BlockingWork.run { try toolstack.destroyAll() }))
+  private func guests(_ request: RequestHead, _ body: [UInt8]) throws -> Reply {
+    switch request.method {
+    case .GET: return .now(Answer(GuestList(guests: try toolstack.list())))
+    case .POST: return try create(try CreateRequest(json: try json(body), at: ""))
+    case .DELETE:
+      return blocking { Answer(DestroyedCount(destroyed: try toolstack.destroyAll())) }
+    default: throw unknown(request)
     }
-    group.get(":guest") { _, context in Answer.json(try toolstack.info(try guest(context))) }
-    group.delete(":guest") { _, context in
-      let reference = try guest(context)
-      try await BlockingWork.run { try toolstack.destroy(reference) }
-      return Answer.empty(.noContent)
-    }
-    group.post(":guest/pause") { _, context in Answer.json(try toolstack.pause(try guest(context))) }
-    group.post(":guest/unpause") { _, context in Answer.json(try toolstack.unpause(try guest(context))) }
-    group.post(":guest/shutdown") { request, context in try await shutDown(request, try guest(context)) }
-    group.get(":guest/wait") { request, context in try await wait(request, try guest(context)) }
   }
 
-  private func guest(_ context: BasicRequestContext) throws(APIError) -> String {
-    guard let reference = context.parameters.get("guest") else {
-      throw APIError(.notFound, "no guest is named")
+  private func create(_ request: CreateRequest) throws -> Reply {
+    if request.count != nil { return try createMany(request) }
+    // With a shell at hand a create takes less time than the switch to another thread and back.
+    if toolstack.hasShell(for: request) {
+      return .now(Answer(try toolstack.create(request), status: .created))
     }
-    return reference
+    return blocking { Answer(try toolstack.create(request), status: .created) }
   }
 
-  private func create(_ request: Request) async throws -> Response {
-    let create = try CreateRequest(json: try await json(request), at: "")
-    guard create.count != nil else { return Answer.json(try toolstack.create(create), status: .created) }
-    return try await createMany(create)
-  }
-
-  /// Answers with a line a guest. What is refused before the first guest is made gets a plain error answer.
-  private func createMany(_ create: CreateRequest) async throws -> Response {
-    let (lines, continuation) = AsyncThrowingStream.makeStream(of: ByteBuffer.self)
-    // A task of its own: what was accepted is finished even if the client goes away.
-    Task {
-      do {
-        try await toolstack.createAll(create) { result in continuation.yield(Answer.line(result.json)) }
-        continuation.finish()
-      } catch {
-        continuation.finish(throwing: APIError(error))
+  private func guest(_ request: RequestHead, _ guest: String) throws -> Reply {
+    switch request.method {
+    case .GET: return .now(Answer(try toolstack.info(guest)))
+    case .DELETE:
+      return blocking {
+        try toolstack.destroy(guest)
+        return Answer(status: .noContent)
       }
+    default: throw unknown(request)
     }
-    let iterator = LineIterator(lines)
-    let first = try await iterator.next()
-    return Response(
-      status: .ok, headers: [.contentType: "application/x-ndjson"],
-      body: ResponseBody { writer in
-        if let first { try await writer.write(first) }
-        do {
-          while let line = try await iterator.next() { try await writer.write(line) }
-        } catch let error as APIError {
-          try await writer.write(Answer.line(error.body))
-        }
-        try await writer.finish(nil)
-      })
   }
 
-  /// Hands one reader the lines of a stream, across the border of the response's closure.
-  private final class LineIterator: @unchecked Sendable {
-    // Only one task at a time asks: first the handler, then the body writer.
-    private var iterator: AsyncThrowingStream<ByteBuffer, any Error>.Iterator
-
-    init(_ stream: AsyncThrowingStream<ByteBuffer, any Error>) { iterator = stream.makeAsyncIterator() }
-
-    func next() async throws -> ByteBuffer? { try await iterator.next(isolation: nil) }
+  private func guest(
+    _ request: RequestHead, _ guest: String, _ action: String, _ body: [UInt8]
+  ) throws -> Reply {
+    switch (request.method, action) {
+    case (.POST, "pause"): return .now(Answer(try toolstack.pause(guest)))
+    case (.POST, "unpause"): return .now(Answer(try toolstack.unpause(guest)))
+    case (.POST, "shutdown"): return try shutDown(request.query, guest)
+    case (.GET, "wait"): return try wait(request.query, guest)
+    case (.GET, "log"): return try console(guest, follow: try request.query.flag("follow"))
+    case (.GET, "console"): return try console(guest, follow: true)
+    case (.POST, "console"):
+      try toolstack.type(body, to: guest)
+      return .now(Answer(status: .noContent))
+    default: throw unknown(request)
+    }
   }
 
-  private func shutDown(_ request: Request, _ guest: String) async throws -> Response {
-    let query = Query(request)
-    let isAwaited = try query.flag("wait")
+  private func shutDown(_ query: Query, _ guest: String) throws -> Reply {
     let seconds = try query.seconds("timeout", default: 30)
-    guard isAwaited else {
+    guard try query.flag("wait") else {
       try toolstack.shutDown(guest)
-      return Answer.empty(.accepted)
+      return .now(Answer(status: .accepted))
     }
-    _ = try await toolstack.shutDownAndWait(guest, seconds: seconds)
-    return Answer.empty(.noContent)
+    return .later {
+      _ = try await toolstack.shutDownAndWait(guest, seconds: seconds)
+      return Answer(status: .noContent)
+    }
   }
 
-  private func wait(_ request: Request, _ guest: String) async throws -> Response {
-    let query = Query(request)
+  private func wait(_ query: Query, _ guest: String) throws -> Reply {
     let seconds = try query.seconds("timeout", default: 30)
     switch query["for"] ?? "ready" {
-    case "ready": return Answer.json(try await toolstack.waitUntilReady(guest, seconds: seconds))
+    case "ready":
+      return .later { Answer(try await toolstack.waitUntilReady(guest, seconds: seconds)) }
     case "ended":
-      return Answer.json(EndResult(ended: try await toolstack.waitUntilEnded(guest, seconds: seconds)))
+      return .later { Answer(EndResult(ended: try await toolstack.waitUntilEnded(guest, seconds: seconds))) }
     case let other: throw APIError.refused("for", "expected 'ready' or 'ended'", other)
     }
   }
 
-  // MARK: Console
-
-  private func addConsole(_ group: Group) {
-    group.get(":guest/log") { request, context in
-      try stream(try guest(context), follow: try Query(request).flag("follow"), request)
-    }
-    group.get(":guest/console") { request, context in try stream(try guest(context), follow: true, request) }
-    group.post(":guest/console") { request, context in
-      let input = try await request.body.collect(upTo: 64 << 10)
-      try toolstack.type(Array(input.readableBytesView), to: try guest(context))
-      return Answer.empty(.noContent)
-    }
-  }
-
-  private func stream(_ guest: String, follow: Bool, _ request: Request) throws -> Response {
+  private func console(_ guest: String, follow: Bool) throws -> Reply {
     let console = ConsoleStream(adopting: try toolstack.openConsole(guest, follow: follow, input: false))
-    return Response(
-      status: .ok, headers: [.contentType: "application/octet-stream"],
-      body: ResponseBody { writer in
-        defer { console.close() }
-        // Without output nothing is written, so that only the request's side shows that the client left.
-        let output = writer
-        try await request.body.consumeWithInboundCloseHandler { _ in
-          var writer = output
+    return .stream(
+      ReplyStream(
+        contentType: "application/octet-stream",
+        produce: { send in
+          defer { console.close() }
           for await bytes in console.output {
-            try await writer.write(ByteBuffer(bytes: bytes))
+            try await send(bytes)
             console.proceed()
           }
-          try await writer.finish(nil)
-        } onInboundClosed: {
-          console.close()
-        }
-      })
+        }, cancel: { console.close() }))
   }
 
   // MARK: Pool
 
-  private func addPool(_ group: Group) {
-    group.get { _, _ in Answer.json(toolstack.poolStatus(settings)) }
-    group.put("flavours") { request, _ in
-      let set = try PoolSetRequest(json: try await json(request), at: "")
-      return Answer.json(try await BlockingWork.run { try toolstack.setPool(set, settings) })
-    }
-    group.post("drain") { _, _ in
-      Answer.json(DestroyedCount(destroyed: try await BlockingWork.run { toolstack.pool.drain() }))
-    }
-    group.post("fill") { request, _ in
+  private func pool(_ request: RequestHead, _ action: String?, _ body: [UInt8]) throws -> Reply {
+    switch (request.method, action) {
+    case (.GET, nil): return .now(Answer(toolstack.poolStatus(settings)))
+    case (.PUT, "flavours"):
+      let set = try PoolSetRequest(json: try json(body), at: "")
+      return blocking { Answer(try toolstack.setPool(set, settings)) }
+    case (.POST, "drain"):
+      return blocking { Answer(DestroyedCount(destroyed: toolstack.pool.drain())) }
+    case (.POST, "fill"):
       toolstack.pool.fill()
-      if try Query(request).flag("wait") {
+      guard try request.query.flag("wait") else { return .now(Answer(toolstack.poolStatus(settings))) }
+      return .later {
         while !toolstack.pool.isFull { try await Task.sleep(for: .milliseconds(10)) }
+        return Answer(toolstack.poolStatus(settings))
       }
-      return Answer.json(toolstack.poolStatus(settings))
+    default: throw unknown(request)
     }
   }
 
   // MARK: Images
 
-  private func addImages(_ group: Group) {
-    group.get { _, _ in
-      Answer.json(ImageList(images: toolstack.images.list().map { Self.describe($0.image, $0.name, $0.added) }))
+  private func images(_ request: RequestHead, _ name: String?) throws -> Reply {
+    switch (request.method, name) {
+    case (.GET, nil):
+      let images = toolstack.images.list().map { ImageInfo($0.image, name: $0.name, added: $0.added) }
+      return .now(Answer(ImageList(images: images)))
+    case (.DELETE, let name?):
+      return blocking {
+        do throws(ImageStoreError) {
+          try toolstack.images.remove(name)
+        } catch {
+          throw APIError(error, field: nil)
+        }
+        toolstack.applyPoolSettings(settings)
+        return Answer(status: .noContent)
+      }
+    default: throw unknown(request)
     }
-    group.post { request, _ in
-      let kind = Query(request)["kind"] ?? "kernel"
+  }
+
+  /// Where a request's body goes while it comes in; nil when it is collected instead.
+  func bodySink(for request: RequestHead) throws -> (any BodySink)? {
+    guard request.path.count >= 2, request.path[0] == "v1", request.path[1] == "images" else { return nil }
+    switch (request.method, request.path.count) {
+    case (.POST, 2):
+      let kind = request.query["kind"] ?? "kernel"
       guard kind == "kernel" || kind == "ramdisk" else {
         throw APIError.refused("kind", "expected 'kernel' or 'ramdisk'", kind)
       }
-      return try await upload(request, name: nil, isKernel: kind == "kernel")
-    }
-    group.put(":image") { request, context in
-      let name = context.parameters.get("image") ?? ""
-      try Names.checkImageName(name)
-      let answer = try await upload(request, name: name, isKernel: true)
-      // The name may have meant another image until now.
-      try await BlockingWork.run { toolstack.applyPoolSettings(settings) }
-      return answer
-    }
-    group.delete(":image") { _, context in
-      do throws(ImageStoreError) {
-        try toolstack.images.remove(context.parameters.get("image") ?? "")
-      } catch {
-        throw APIError(error, field: nil)
-      }
-      try await BlockingWork.run { toolstack.applyPoolSettings(settings) }
-      return Answer.empty(.noContent)
+      return try ImageUpload(self, name: nil, isKernel: kind == "kernel")
+    case (.PUT, 3):
+      try Names.checkImageName(request.path[2])
+      return try ImageUpload(self, name: request.path[2], isKernel: true)
+    default: return nil
     }
   }
 
-  private func upload(_ request: Request, name: String?, isKernel: Bool) async throws -> Response {
-    do {
-      let upload = try toolstack.images.beginUpload(isNamed: name != nil)
-      for try await part in request.body {
-        try part.withUnsafeReadableBytes { try upload.append($0) }
-      }
-      let image = try toolstack.images.commit(upload, name: name, isKernel: isKernel)
-      return Answer.json(Self.describe(image, name, Answer.now()), status: .created)
-    } catch let error as ImageStoreError {
+  /// Runs work that blocks outside the event loop and Swift's cooperative pool.
+  private func blocking(_ work: @escaping @Sendable () throws -> Answer) -> Reply {
+    .later { try await BlockingWork.run(work) }
+  }
+}
+
+/// An image on its way into the store.
+private final class ImageUpload: BodySink {
+  private let routes: Routes
+  private let name: String?
+  private let isKernel: Bool
+  private let upload: ImageStore.Upload
+
+  init(_ routes: Routes, name: String?, isKernel: Bool) throws {
+    self.routes = routes
+    self.name = name
+    self.isKernel = isKernel
+    upload = try routes.toolstack.images.beginUpload(isNamed: name != nil)
+  }
+
+  func append(_ bytes: UnsafeRawBufferPointer) throws { try upload.append(bytes) }
+
+  func finish() throws -> Reply {
+    let image: StoredImage
+    do throws(ImageStoreError) {
+      image = try routes.toolstack.images.commit(upload, name: name, isKernel: isKernel)
+    } catch {
       throw APIError(error, field: "image")
     }
+    let answer = Answer(ImageInfo(image, name: name, added: time(nil)), status: .created)
+    guard name != nil else { return .now(answer) }
+    // The name may have meant another image until now.
+    let routes = routes
+    return .later {
+      try await BlockingWork.run { routes.toolstack.applyPoolSettings(routes.settings) }
+      return answer
+    }
   }
+}
 
-  private static func describe(_ image: StoredImage, _ name: String?, _ added: Int) -> ImageInfo {
-    ImageInfo(
+extension ImageInfo {
+  fileprivate init(_ image: StoredImage, name: String?, added: Int) {
+    self.init(
       name: name, digest: image.digest.description, size: image.size,
       entry: (image.kernel?.entry).map { Int($0) },
       runtimeABI: (image.kernel?.runtime?.abiVersion).map { Int($0) }, added: Timestamp.format(seconds: added))
-  }
-
-  private func json(_ request: Request) async throws -> JSON {
-    let body = try await request.body.collect(upTo: Self.maxBody)
-    do {
-      return try JSON(parsing: Array(body.readableBytesView))
-    } catch {
-      throw APIError(error)
-    }
   }
 }

@@ -42,7 +42,7 @@ test_hundred_guests_all_answer_and_leave_nothing() {
   expect_equal 'guests listed' 100 "$(chaos list --format json | jq '.guests | length')"
   chaos destroy --all
   chaos pool drain
-  wait_until 20 test "$(resources)" == "$before"
+  expect_resources "$before"
   after=$(chaos host --format json | jq .freeMiB)
   ((after >= free - 2)) || fail "free memory: $free MiB before, $after MiB after"
 }

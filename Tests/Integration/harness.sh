@@ -80,11 +80,22 @@ resources() {
     "processes=$(ps -e -o comm= | grep -c '^chaos')"
 }
 
+# expect_resources WANTED: what guests cost comes down to WANTED; the kernel and the hypervisor let go in their time.
+expect_resources() {
+  local end=$((SECONDS + 20)) got
+  until got=$(resources) && [[ $got == "$1" ]]; do
+    ((SECONDS < end)) || fail "resources: wanted '$1', got '$got'" || return 1
+    sleep 0.1
+  done
+}
+
 start_chaosd() {
   chaosd "$@" >>/var/log/chaos/chaosd.log 2>&1 &
   disown
-  wait_until 60 chaos version >/dev/null 2>&1
+  wait_until 60 daemon_answers
 }
+
+daemon_answers() { chaos version >/dev/null 2>&1; }
 
 kill_chaosd() {
   local pid

@@ -17,7 +17,7 @@ test_shutdown_is_orderly_and_leaves_nothing() {
   create a --vif bridge=$bridge,ip=10.1.0.2/16
   chaos shutdown --wait --timeout 60 a
   expect_equal guests 0 "$(chaos list --format json | jq '.guests | length')"
-  wait_until 10 test "$(resources)" == "$before"
+  expect_resources "$before"
 }
 
 test_shutdown_of_several_and_errors_are_told_apart() {

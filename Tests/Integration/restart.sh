@@ -75,7 +75,7 @@ test_create_killed_at_any_step_leaves_nothing() {
     start_chaosd
     chaos pool drain >/dev/null
     expect_equal "guests after a crash at '$step'" 0 "$(chaos list --format json | jq '.guests | length')"
-    wait_until 20 test "$(resources)" == "$before" || fail "after '$step': $(resources), before: $before"
+    expect_resources "$before"
   done < <(steps_of create)
 }
 
@@ -92,7 +92,7 @@ test_destroy_killed_at_any_step_ends_destroyed() {
     chaos pool drain >/dev/null
     chaos destroy victim 2>/dev/null || true
     expect_equal "guests after a crash at '$step'" 0 "$(chaos list --format json | jq '.guests | length')"
-    wait_until 20 test "$(resources)" == "$before" || fail "after '$step': $(resources), before: $before"
+    expect_resources "$before"
   done < <(steps_of destroy)
 }
 
@@ -105,7 +105,7 @@ test_failed_step_is_undone() {
   mv /dev/vhost-net.away /dev/vhost-net
   expect_equal status 1 "$status"
   expect_equal lines 1 "$(wc -l <<<"$error")"
-  wait_until 10 test "$(resources)" == "$before"
+  expect_resources "$before"
 }
 
 test_client_that_goes_away_gets_its_guests() {

@@ -39,5 +39,5 @@ test_guest_destroyed_by_somebody_else_is_forgotten() {
   xl destroy "$(info a .domid)"
   gone() { ! chaos info a >/dev/null 2>&1; }
   wait_until 20 gone
-  wait_until 10 test "$(resources)" == "$before"
+  expect_resources "$before"
 }

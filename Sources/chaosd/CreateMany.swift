@@ -1,0 +1,30 @@
+import ChaosAPI
+import Toolstack
+
+extension Routes {
+  /// Answers a create with a count: a line (application/x-ndjson) for each guest as it is made and, if a later
+  /// one fails, a last line with the error. What is refused before the first is made gets a plain error answer.
+  func createMany(_ request: CreateRequest) throws -> Reply {
+    let accepted = try toolstack.accept(request)
+    let (lines, continuation) = AsyncStream.makeStream(of: [UInt8].self)
+    // A task of its own: what was accepted is finished even if the client goes away.
+    Task {
+      do {
+        try await toolstack.createAll(accepted) { make in
+          let result = try await BlockingWork.run(make)
+          continuation.yield(Self.line(result.json))
+          return result
+        }
+      } catch {
+        continuation.yield(Self.line(APIError(error).body))
+      }
+      continuation.finish()
+    }
+    return .stream(
+      ReplyStream(
+        contentType: "application/x-ndjson",
+        produce: { send in for await line in lines { try await send(line) } }, cancel: {}))
+  }
+
+  private static func line(_ value: JSON) -> [UInt8] { value.compact + [UInt8(ascii: "\n")] }
+}

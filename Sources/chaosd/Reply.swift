@@ -1,0 +1,115 @@
+import ChaosAPI
+import Glibc
+import NIOHTTP1
+import Toolstack
+
+/// A request's first line as the routes need it.
+struct RequestHead: Sendable {
+  let method: HTTPMethod
+  /// The path's parts, percent-decoded: `/v1/guests/a` is `["v1", "guests", "a"]`.
+  let path: [String]
+  let query: Query
+  let keepAlive: Bool
+
+  init(_ head: HTTPRequestHead) {
+    method = head.method
+    keepAlive = head.isKeepAlive
+    let parts = head.uri.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
+    path = (parts.first ?? "").split(separator: "/").map { percentDecoded($0) }
+    query = Query(parts.count > 1 ? parts[1] : "")
+  }
+}
+
+/// A request's query parameters; of one given twice the last counts.
+struct Query: Sendable {
+  private let values: [String: String]
+
+  init(_ text: Substring) {
+    var values: [String: String] = [:]
+    for pair in text.split(separator: "&") {
+      let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      values[percentDecoded(parts[0])] = parts.count > 1 ? percentDecoded(parts[1]) : ""
+    }
+    self.values = values
+  }
+
+  subscript(name: String) -> String? { values[name] }
+
+  func flag(_ name: String) throws(APIError) -> Bool {
+    switch self[name] {
+    case nil, "false": return false
+    case "true": return true
+    case let other?: throw .refused(name, "expected 'true' or 'false'", other)
+    }
+  }
+
+  /// A time limit in whole seconds, up to a day.
+  func seconds(_ name: String, default standard: Int) throws(APIError) -> Int {
+    guard let text = self[name] else { return standard }
+    guard let value = Int(text), (0...86_400).contains(value) else {
+      throw .refused(name, "expected 0...86400 seconds", text)
+    }
+    return value
+  }
+}
+
+/// Decodes %XX; what is no valid escape stays as it is.
+private func percentDecoded(_ text: Substring) -> String {
+  guard text.utf8.contains(UInt8(ascii: "%")) else { return String(text) }
+  var bytes: [UInt8] = []
+  var rest = text.utf8[...]
+  while let byte = rest.popFirst() {
+    if byte == UInt8(ascii: "%"), rest.count >= 2, let value = UInt8(String(Substring(rest.prefix(2))), radix: 16) {
+      bytes.append(value)
+      rest = rest.dropFirst(2)
+    } else {
+      bytes.append(byte)
+    }
+  }
+  return String(decoding: bytes, as: UTF8.self)
+}
+
+/// How a request is answered.
+enum Reply {
+  /// Made on the event loop, at once.
+  case now(Answer)
+  /// Made elsewhere, because it waits or works for long.
+  case later(@Sendable () async throws -> Answer)
+  case stream(ReplyStream)
+}
+
+/// A whole answer.
+struct Answer: Sendable {
+  var status: HTTPResponseStatus
+  var contentType: String?
+  var body: [UInt8] = []
+
+  init(_ value: some JSONConvertible, status: HTTPResponseStatus = .ok) {
+    self.status = status
+    contentType = "application/json"
+    body = value.json.compact
+  }
+
+  init(_ error: APIError) {
+    status = HTTPResponseStatus(statusCode: error.code.httpStatus)
+    contentType = "application/json"
+    body = error.body.compact
+  }
+
+  init(status: HTTPResponseStatus) { self.status = status }
+}
+
+/// An answer that comes in pieces.
+struct ReplyStream: Sendable {
+  var contentType: String
+  /// Makes the pieces; each call of the closure it is given returns when the piece has left.
+  var produce: @Sendable (@Sendable ([UInt8]) async throws -> Void) async throws -> Void
+  /// Called when the client leaves.
+  var cancel: @Sendable () -> Void
+}
+
+/// Takes a request's body as it comes.
+protocol BodySink: AnyObject {
+  func append(_ bytes: UnsafeRawBufferPointer) throws
+  func finish() throws -> Reply
+}
