@@ -29,6 +29,11 @@ int cbackends_vhost_set_region(int fd, uint64_t guest_address, uint64_t size, ui
 
 int cbackends_tap_set_offload(int fd, unsigned long flags) { return ioctl(fd, TUNSETOFFLOAD, flags); }
 
+int cbackends_spawn_close_rest(posix_spawn_file_actions_t *actions)
+{
+    return posix_spawn_file_actions_addclosefrom_np(actions, 3);
+}
+
 void cbackends_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
 
 int cbackends_accept(int fd) { return accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK); }

@@ -91,6 +91,8 @@ public final class BackendService: Sendable {
     posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
     posix_spawn_file_actions_addopen(&files, STDERR_FILENO, log, O_WRONLY | O_CREAT | O_APPEND, 0o640)
     posix_spawn_file_actions_adddup2(&files, STDERR_FILENO, STDOUT_FILENO)
+    // Above all not the API's listener: held open here it would take connections for a dead chaosd.
+    cbackends_spawn_close_rest(&files)
     var arguments = [program, "--socket", socket]
     if let user { arguments += ["--user", user] }
     var pointers: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
