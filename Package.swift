@@ -82,5 +82,16 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"), .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOHTTP1", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
       ]),
+    tests(of: "Xen"),
+    tests(of: "NetworkAddresses"),
+    tests(of: "DevicePages", ["CDevicePage", "ImageProtocols", "NetworkAddresses"]),
+    tests(of: "DomainBuilder", ["CDevicePage", "DevicePages", "Xen"]),
+    tests(of: "Backends", ["CBackends", "CDevicePage", "DevicePages", "Xen"]),
+    tests(of: "ImageStore", ["DomainBuilder"]),
+    tests(of: "VirtualLAN", ["CNetlink", "NetworkAddresses"]),
+    tests(of: "ChaosAPI", ["NetworkAddresses", "chaos"]),
+    tests(of: "ShellPool", ["ChaosAPI", "DevicePages", "ImageStore", "NetworkAddresses", "VirtualLAN", "Xen"]),
+    .testTarget(
+      name: "ImageRuntimeTests", dependencies: ["CDevicePage", "ImageProtocols"], swiftSettings: strict),
   ]
 )
