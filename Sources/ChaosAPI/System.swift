@@ -4,6 +4,17 @@
   import CPosix
 
   var errno: Int32 { cposix_errno() }
+
+  /// What `Double(_: String)` calls. Its own runtime library is not linked in Embedded Swift; the C library's
+  /// function is the same, as a program that never sets a locale is in the C locale.
+  @c(_swift_stdlib_strtod_clocale)
+  public func parseDouble(
+    _ text: UnsafePointer<CChar>, _ value: UnsafeMutablePointer<Double>
+  ) -> UnsafePointer<CChar>? {
+    var end: UnsafeMutablePointer<CChar>?
+    value.pointee = strtod(text, &end)
+    return UnsafePointer(end)
+  }
 #endif
 
 /// What the system says of an error number.

@@ -27,24 +27,21 @@ func attach(
   let terminal = RawTerminal(isInteractive ? keyboard.descriptor : nil)
   defer { terminal.restore() }
 
-  guard let first = try output.readReceived() else { return .success }
-  printOut(first)
   var sources = [
     pollfd(fd: output.streamDescriptor, events: Int16(POLLIN), revents: 0),
     pollfd(fd: keyboard.descriptor, events: Int16(POLLIN), revents: 0),
   ]
-  while true {
+  while let received = try output.readReceived() {
+    // What has been received, the stream's end among it, is not announced by poll(2).
+    if !received.isEmpty {
+      printOut(received)
+      continue
+    }
     if poll(&sources, nfds_t(sources.count), -1) < 0 {
       if errno == EINTR { continue }
       throw APIError(.internal, "poll: \(errorText(errno))")
     }
-    if sources[0].revents != 0 {
-      guard let bytes = try output.readStreamOnce() else {
-        if isInteractive { Stream.error.write("\r\n\(plain(name)) ended\r\n") }
-        return .success
-      }
-      printOut(bytes)
-    }
+    if sources[0].revents != 0 { printOut(try output.readStreamOnce() ?? []) }
     guard sources[1].revents != 0 else { continue }
     let typed = try read(keyboard)
     let sent = isInteractive ? typed.prefix { $0 != escape } : typed[...]
@@ -56,6 +53,8 @@ func attach(
     // Input that is no terminal has an end; the guest may have more to say.
     if typed.isEmpty { sources[1].fd = -1 }
   }
+  if isInteractive { Stream.error.write("\r\n\(plain(name)) ended\r\n") }
+  return .success
 }
 
 /// Empty at the end.

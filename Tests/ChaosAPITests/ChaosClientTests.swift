@@ -199,13 +199,18 @@ struct ChaosClientTests {
 
   @Test("a file that is shorter than it was is said to be")
   func shrunkenFile() {
-    let server = ScriptedServer(answers: [""], readsBodies: false)
+    let server = ScriptedServer(answers: [""])
     let file = temporaryFile("abc")
     defer { close(file) }
-    var client = ChaosClient(socketPath: server.path)
-    #expect(throws: APIError(.invalidArgument, "the file became shorter while it was sent")) {
-      try client.upload(.kernel, .file(descriptor: file, size: 4))
+    do {
+      var client = ChaosClient(socketPath: server.path)
+      #expect(throws: APIError(.invalidArgument, "the file became shorter while it was sent")) {
+        try client.upload(.kernel, .file(descriptor: file, size: 4))
+      }
     }
+    // The server never had a whole request; this one lets it end.
+    var another = ChaosClient(socketPath: server.path)
+    _ = try? another.version()
     _ = server.requests()
   }
 

@@ -1,4 +1,13 @@
 import Glibc
+import Synchronization
+
+/// Held while a descriptor is made and marked close-on-exec, and while a program is started: tests run in
+/// parallel, and a connection that another's program kept open would never be seen to end.
+let descriptors = Mutex(())
+
+func closeOnExec(_ descriptor: Int32) {
+  _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+}
 
 /// A server on a unix socket that reads requests and answers each with the next bytes of its script, whatever
 /// was asked. One connection after another; an empty answer closes the connection.
@@ -22,7 +31,7 @@ final class ScriptedServer: @unchecked Sendable {
     let directory = String(
       decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
     path = directory + "/socket"
-    listener = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+    listener = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
     var address = sockaddr_un()
     address.sun_family = sa_family_t(AF_UNIX)
     withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
@@ -51,7 +60,7 @@ final class ScriptedServer: @unchecked Sendable {
   private func run() {
     var remaining = answers[...]
     while !remaining.isEmpty {
-      let connection = accept(listener, nil, nil)
+      let connection = accept()
       while let answer = remaining.first, let request = read(connection) {
         received.append(request)
         remaining.removeFirst()
@@ -62,6 +71,16 @@ final class ScriptedServer: @unchecked Sendable {
       close(connection)
     }
     close(listener)
+  }
+
+  private func accept() -> Int32 {
+    var wanted = pollfd(fd: listener, events: Int16(POLLIN), revents: 0)
+    while poll(&wanted, 1, -1) < 0 {}
+    return descriptors.withLock { _ in
+      let connection = Glibc.accept(listener, nil, nil)
+      closeOnExec(connection)
+      return connection
+    }
   }
 
   /// One request, its body by its Content-Length.
