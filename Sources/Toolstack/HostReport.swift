@@ -43,6 +43,13 @@ extension Toolstack {
     ]
   }
 
+  /// What was asked of the hypervisor and the kernel so far.
+  public var counters: Counters {
+    let kinds = hypervisor.counter.snapshot.map { ("\($0.key)", $0.value) }
+    return Counters(
+      hypercalls: Dictionary(uniqueKeysWithValues: kinds), netlinkMessages: network.messagesSent)
+  }
+
   public func version(_ version: String) throws(APIError) -> VersionInfo {
     do {
       return VersionInfo(version: version, abiVersion: DevicePage.version, xen: try hypervisor.version())

@@ -81,7 +81,7 @@ public final class Toolstack: Sendable {
       if let handle = DomainHandle(uuid: name), let domain = domains[handle] { kept[handle] = domain.id }
     }
     for record in found.records {
-      guard let domain = domains[record.handle], !domain.isDying else {
+      guard let domain = domains[record.handle] else {
         report("the domain of \(record.guest?.name ?? record.handle.uuid) is gone; its record is removed")
         builder.records.remove(record.handle)
         continue
@@ -89,18 +89,26 @@ public final class Toolstack: Sendable {
       if recover(record, domain) { kept[record.handle] = domain.id }
     }
     try builder.sweep(keeping: kept)
+    try detachStrangers(keeping: kept)
+  }
+
+  /// Has the back-end let go of domains that ended while no chaosd ran: as long as it maps them they stay zombies.
+  private func detachStrangers(keeping kept: [DomainHandle: DomainID]) throws {
+    for status in try builder.backend.domains() where kept[status.key.handle] == nil {
+      try builder.backend.perform(.detach(status.key.domain))
+    }
   }
 
   /// Takes one domain over, or destroys it; returns whether it stays.
   private func recover(_ record: DomainRecord, _ info: DomainInfo) -> Bool {
     // Unpausing is a create's last step: what was not unpaused is not a guest yet.
     let hasStarted = !info.isPaused || info.cpuNanoseconds > 0
-    if let guest = record.guest, record.phase == .guest || record.phase == .starting && hasStarted {
+    if let guest = record.guest, !info.isDying, record.phase == .guest || record.phase == .starting && hasStarted {
       adopt(guest, record, info)
       return true
     }
     do {
-      if record.phase == .shell {
+      if record.phase == .shell && !info.isDying {
         let shell = try builder.adopt(record, domain: info.id)
         if pool.adopt(shell) { return true }
         try builder.tearDown(shell)

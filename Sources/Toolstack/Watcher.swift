@@ -87,11 +87,12 @@ extension Toolstack {
     guard let domains = try? hypervisor.domains() else { return }
     let byHandle = Dictionary(domains.map { ($0.handle, $0) }, uniquingKeysWith: { a, _ in a })
     for guest in registry.guests where guest.ended == nil {
-      guard let info = byHandle[guest.handle] else {
+      // A domain that another tool destroyed stays in the list, dying, as long as we map its memory.
+      guard let info = byHandle[guest.handle], !info.isDying else {
         remove(guest, reason: .destroyed)
         continue
       }
-      guard info.isShutdown, !info.isDying else { continue }
+      guard info.isShutdown else { continue }
       switch info.shutdownReason {
       case .poweroff: remove(guest, reason: .poweroff)
       case .reboot: remove(guest, reason: .reboot)
@@ -105,7 +106,7 @@ extension Toolstack {
       // Asked again on the guest's queue: it may be younger than the list.
       try guest.serially {
         let info = try hypervisor.info(of: guest.shell.domain)
-        if info?.handle == guest.handle, info?.isShutdown == false { return }
+        if let info, info.handle == guest.handle, !info.isShutdown, !info.isDying { return }
         try unmake(guest, reason: reason)
       }
     } catch let error as APIError where error.code == .notFound {

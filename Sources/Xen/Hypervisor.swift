@@ -134,7 +134,7 @@ public final class Hypervisor: Sendable {
   }
 
   private func domains(from first: DomainID, limit: Int) throws(XenError) -> [DomainInfo] {
-    counter.add(.domainInfo)
+    counter.add(limit == 1 ? .domainInfo : .domainList)
     var failure: XenError?
     let found = withUnsafeTemporaryAllocation(of: xc_domaininfo_t.self, capacity: limit) { buffer in
       let count = xc_domain_getinfolist(

@@ -44,7 +44,9 @@ enum ValueKind: Sendable {
   case text
   case file
   case guest
+  /// A stored image or a file.
   case image
+  case storedImage
   case command
   case choice([String])
 }

@@ -326,7 +326,7 @@ private let imageRemoveCommand = Command(
     the first that failed.
     """
   ],
-  operands: [Operand(name: "NAME", isRepeated: true, kind: .image)],
+  operands: [Operand(name: "NAME", isRepeated: true, kind: .storedImage)],
   options: [socketOption],
   examples: [Example(command: "chaos image remove daytime", comment: "By its name.")],
   run: imageRemove)

@@ -99,15 +99,17 @@ private func bashCase(_ command: Command) -> String {
 private func bashWords(_ kind: ValueKind) -> String {
   switch kind {
   case .text: ":"
-  case .file: #"COMPREPLY=($(compgen -f -- "$word"))"#
-  case .guest: #"COMPREPLY=($(compgen -W "$(chaos list -q 2>/dev/null)" -- "$word"))"#
-  case .image:
-    #"COMPREPLY=($(compgen -f -W "$(chaos image list -q 2>/dev/null)" -- "$word"))"#
-  case .command:
-    "COMPREPLY=($(compgen -W '\(firstWords.map { $0.word }.joined(separator: " "))' -- \"$word\"))"
-  case .choice(let choices):
-    "COMPREPLY=($(compgen -W '\(choices.joined(separator: " "))' -- \"$word\"))"
+  case .file: "compopt -o filenames; \(bashReply("-f"))"
+  case .guest: bashReply(#"-W "$(chaos list -q 2>/dev/null)""#)
+  case .image: "compopt -o filenames; " + bashReply(#"-f -W "$(chaos image list -q 2>/dev/null)""#)
+  case .storedImage: bashReply(#"-W "$(chaos image list -q 2>/dev/null)""#)
+  case .command: bashReply("-W '\(firstWords.map { $0.word }.joined(separator: " "))'")
+  case .choice(let choices): bashReply("-W '\(choices.joined(separator: " "))'")
   }
+}
+
+private func bashReply(_ words: String) -> String {
+  "COMPREPLY=($(compgen \(words) -- \"$word\"))"
 }
 
 // MARK: zsh
@@ -116,7 +118,8 @@ private func zshScript() -> String {
   var script = """
     #compdef chaos
     _chaos_guests() { compadd -- ${(f)"$(chaos list -q 2>/dev/null)"} }
-    _chaos_images() { compadd -- ${(f)"$(chaos image list -q 2>/dev/null)"}; _files }
+    _chaos_stored() { compadd -- ${(f)"$(chaos image list -q 2>/dev/null)"} }
+    _chaos_images() { _chaos_stored; _files }
     _chaos() {
       local command=$words[2]
       if ((CURRENT == 2)); then
@@ -174,6 +177,7 @@ private func zshWords(_ kind: ValueKind) -> String {
   case .file: "_files"
   case .guest: "_chaos_guests"
   case .image: "_chaos_images"
+  case .storedImage: "_chaos_stored"
   case .command: "(\(firstWords.map { $0.word }.joined(separator: " ")))"
   case .choice(let choices): "(\(choices.joined(separator: " ")))"
   }
@@ -201,7 +205,7 @@ private func fishScript() -> String {
     let start = "complete -c chaos -n \(quoted(condition))"
     for option in command.allOptions {
       let letter = option.letter.map { " -s \($0)" } ?? ""
-      let value = option.value.map { " -r\(fishWords($0.kind))" } ?? ""
+      let value = option.value.map { " -x\(fishWords($0.kind))" } ?? ""
       script += "\(start) -l \(option.name)\(letter)\(value) -d \(quoted(option.summary))\n"
     }
     if let words = command.operands.last.map({ fishWords($0.kind) }), !words.isEmpty {
@@ -217,6 +221,7 @@ private func fishWords(_ kind: ValueKind) -> String {
   case .file: " -F"
   case .guest: " -a '(chaos list -q 2>/dev/null)'"
   case .image: " -F -a '(chaos image list -q 2>/dev/null)'"
+  case .storedImage: " -a '(chaos image list -q 2>/dev/null)'"
   case .command: " -a \(quoted(firstWords.map { $0.word }.joined(separator: " ")))"
   case .choice(let choices): " -a \(quoted(choices.joined(separator: " ")))"
   }

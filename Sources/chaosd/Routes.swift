@@ -16,6 +16,7 @@ struct Routes: Sendable {
     switch (rest.first, rest.count) {
     case ("version", 1): return try version(request)
     case ("host", 1): return try host(request)
+    case ("counters", 1): return try counters(request)
     case ("guests", 1): return try guests(request, body)
     case ("guests", 2): return try guest(request, rest[1])
     case ("guests", 3): return try guest(request, rest[1], rest[2], body)
@@ -43,6 +44,11 @@ struct Routes: Sendable {
   private func host(_ request: RequestHead) throws -> Reply {
     guard request.method == .GET else { throw unknown(request) }
     return .now(Answer(try toolstack.host()))
+  }
+
+  private func counters(_ request: RequestHead) throws -> Reply {
+    guard request.method == .GET else { throw unknown(request) }
+    return .now(Answer(toolstack.counters))
   }
 
   // MARK: Guests

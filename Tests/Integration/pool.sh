@@ -50,3 +50,23 @@ test_settings_outlive_the_daemon() {
   expect_equal 'high mark' 2 "$(flavour 7 .high)"
   chaos pool set --memory 7 --vifs 1 --low 0 --high 0 >/dev/null
 }
+
+test_hot_create_costs_three_hypercalls_and_two_netlink_messages_at_most() {
+  chaos image add host $host_image >/dev/null
+  chaos pool set --image host --memory 8 --vifs 1 --low 0 --high 5 >/dev/null
+  chaos pool fill --wait >/dev/null
+  counters() { curl -sf --unix-socket /run/chaos/chaosd.sock http://c/v1/counters; }
+  # The watcher lists domains by itself now and then; that is not the creates'.
+  hypercalls() { jq '[.hypercalls | to_entries[] | select(.key != "domainList") | .value] | add' <<<"$1"; }
+  before=$(counters)
+  for i in {1..5}; do
+    expect_equal shell hot "$(chaos create --image host --format json --vif bridge=$bridge,ip=10.1.0.1$i/16 | jq -r .shell)"
+  done
+  after=$(counters)
+  calls=$(($(hypercalls "$after") - $(hypercalls "$before")))
+  messages=$(($(jq .netlinkMessages <<<"$after") - $(jq .netlinkMessages <<<"$before")))
+  ((calls > 0 && calls <= 15)) || fail "5 hot creates made $calls hypercalls"
+  ((messages > 0 && messages <= 10)) || fail "5 hot creates sent $messages netlink messages"
+  chaos pool set --image host --memory 8 --vifs 1 --low 0 --high 0 >/dev/null
+  chaos image remove host
+}
