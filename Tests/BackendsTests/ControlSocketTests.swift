@@ -18,30 +18,30 @@ import Testing
 
   @Test func descriptorsComeAlong() throws {
     let pair = Pair()
-    let pipe = Ends.pipe()
-    try pair.sender.send([1, 2, 3], descriptors: [pipe.other.raw])
-    close(pipe.other.release())
+    let line = Ends.sockets(SOCK_STREAM)
+    try pair.sender.send([1, 2, 3], descriptors: [line.other.raw])
+    close(line.other.release())
     let (bytes, descriptors) = try #require(try pair.receiver.receive())
     #expect(bytes == [1, 2, 3])
-    let passed = Descriptor(adopting: try #require(descriptors.first))
+    let copy = Descriptor(adopting: try #require(descriptors.first))
     #expect(descriptors.count == 1)
-    #expect(fcntl(passed.raw, F_GETFD) & FD_CLOEXEC != 0)
-    #expect(Glibc.write(passed.raw, "x", 1) == 1)
+    #expect(fcntl(copy.raw, F_GETFD) & FD_CLOEXEC != 0)
+    #expect(Glibc.write(copy.raw, "x", 1) == 1)
     var byte: UInt8 = 0
-    #expect(Glibc.read(pipe.one.raw, &byte, 1) == 1 && byte == 0x78)
+    #expect(Glibc.read(line.one.raw, &byte, 1) == 1 && byte == 0x78)
   }
 
   @Test func aMessageCarries33Descriptors() throws {
     let pair = Pair()
-    let pipe = Ends.pipe()
-    let most = [Int32](repeating: pipe.other.raw, count: Int(CBACKENDS_MAX_DESCRIPTORS))
+    let line = Ends.sockets(SOCK_STREAM)
+    let most = [Int32](repeating: line.other.raw, count: Int(CBACKENDS_MAX_DESCRIPTORS))
     try pair.sender.send([1], descriptors: most)
     let (_, descriptors) = try #require(try pair.receiver.receive())
     #expect(descriptors.count == 33)
     #expect(Set(descriptors).count == 33)
     for descriptor in descriptors { close(descriptor) }
     let error = #expect(throws: BackendError.self) {
-      try pair.sender.send([1], descriptors: most + [pipe.other.raw])
+      try pair.sender.send([1], descriptors: most + [line.other.raw])
     }
     #expect(error?.errno == E2BIG)
   }
@@ -63,43 +63,42 @@ import Testing
     #expect(try ControlSocket(adopting: ends.other).receive() == nil)
   }
 
-  /// The read end of a pipe hangs up once no copy of its write end is open anywhere.
+  /// An end hangs up once no copy of the other is open anywhere.
   @Test func aCutMessageIsRefusedAndItsDescriptorsClosed() throws {
     let pair = Pair()
-    let pipe = Ends.pipe()
+    let line = Ends.sockets(SOCK_STREAM)
     let tooLong = [UInt8](repeating: 7, count: ControlProtocol.maxMessage + 1)
-    try pair.sender.send(tooLong, descriptors: [pipe.other.raw, pipe.other.raw])
-    close(pipe.other.release())
-    #expect(!isHungUp(pipe.one.raw))
+    try pair.sender.send(tooLong, descriptors: [line.other.raw, line.other.raw])
+    close(line.other.release())
     let error = #expect(throws: BackendError.self) { _ = try pair.receiver.receive() }
     #expect(error?.errno == EMSGSIZE)
-    #expect(isHungUp(pipe.one.raw))
+    #expect(hangsUp(line.one.raw))
     try pair.sender.send([1])
     #expect(try pair.receiver.receive()?.bytes == [1])
   }
 
   @Test func descriptorsThatDoNotFitAreClosedTogetherWithTheRest() {
     let sockets = Ends.sockets(SOCK_SEQPACKET)
-    let pipe = Ends.pipe()
-    let passed: [Int32] = [pipe.other.raw, pipe.other.raw, pipe.other.raw]
+    let line = Ends.sockets(SOCK_STREAM)
+    let passed: [Int32] = [line.other.raw, line.other.raw, line.other.raw]
     #expect(cbackends_send(sockets.one.raw, [1], 1, passed, 3) == 1)
-    close(pipe.other.release())
+    close(line.other.release())
     var bytes = [UInt8](repeating: 0, count: 8)
     var descriptors: [Int32] = [-1, -1]
     var count = 2
     #expect(cbackends_receive(sockets.other.raw, &bytes, 8, &descriptors, &count) == -1)
     #expect(errno == EMSGSIZE && count == 0)
-    #expect(isHungUp(pipe.one.raw))
+    #expect(hangsUp(line.one.raw))
   }
 
   /// An empty message reads as the end of the connection; what came with it must not stay open.
   @Test func descriptorsOfAnEmptyMessageAreClosed() throws {
     let pair = Pair()
-    let pipe = Ends.pipe()
-    try pair.sender.send([], descriptors: [pipe.other.raw])
-    close(pipe.other.release())
+    let line = Ends.sockets(SOCK_STREAM)
+    try pair.sender.send([], descriptors: [line.other.raw])
+    close(line.other.release())
     #expect(try pair.receiver.receive() == nil)
-    #expect(isHungUp(pipe.one.raw))
+    #expect(hangsUp(line.one.raw))
   }
 
   @Test func aListenerTakesConnections() throws {

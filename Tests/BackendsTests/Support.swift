@@ -45,7 +45,7 @@ final class TemporaryFolder {
   }
 }
 
-/// Two descriptors that belong together: the ends of a pipe or of a connection.
+/// The ends of a connection.
 struct Ends: ~Copyable {
   let one: Descriptor
   let other: Descriptor
@@ -54,13 +54,6 @@ struct Ends: ~Copyable {
   static func sockets(_ type: __socket_type) -> Ends {
     var ends: [Int32] = [-1, -1]
     precondition(socketpair(AF_UNIX, Int32(type.rawValue | SOCK_CLOEXEC.rawValue), 0, &ends) == 0)
-    return Ends(one: Descriptor(adopting: ends[0]), other: Descriptor(adopting: ends[1]))
-  }
-
-  /// A pipe: `one` reads, `other` writes.
-  static func pipe() -> Ends {
-    var ends: [Int32] = [-1, -1]
-    precondition(Glibc.pipe(&ends) == 0)
     return Ends(one: Descriptor(adopting: ends[0]), other: Descriptor(adopting: ends[1]))
   }
 }
@@ -76,10 +69,11 @@ func readable(_ descriptor: Int32) -> [UInt8] {
   }
 }
 
-/// Whether the other end of a pipe or socket is closed for good: nobody holds a copy of it.
-func isHungUp(_ descriptor: Int32) -> Bool {
+/// Whether the other end of a connection is closed for good: nobody holds a copy of it. Waits a while for that, because
+/// a process that another test is just starting may have copies until it runs its program.
+func hangsUp(_ descriptor: Int32) -> Bool {
   var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-  return poll(&entry, 1, 0) == 1 && entry.revents & Int16(POLLHUP) != 0
+  return poll(&entry, 1, 2000) == 1 && entry.revents & Int16(POLLHUP) != 0
 }
 
 /// Repeatable noise (splitmix64).
