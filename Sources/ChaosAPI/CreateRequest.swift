@@ -46,14 +46,16 @@ public struct CreateRequest: Sendable, Equatable {
 }
 
 extension CreateRequest: JSONConvertible {
+  static let keys = [
+    "name", "uuid", "kernel", "image", "ramdisk", "cmdline", "memory", "vcpus", "paused", "vifs", "pool", "count",
+    "window",
+  ]
+
   /// `kernel` and `image` are two names of one key, at most one of them given. Neither leaves `image` empty
   /// for the caller to fill in; `validate()` refuses it when nobody did.
   public init(json: JSON, at path: String) throws(APIError) {
     let reader = try ObjectReader(json, at: path)
-    try reader.refuseKeys(notIn: [
-      "name", "uuid", "kernel", "image", "ramdisk", "cmdline", "memory", "vcpus", "paused", "vifs",
-      "pool", "count", "window",
-    ])
+    try reader.refuseKeys(notIn: Self.keys)
     if reader.has("kernel"), reader.has("image") {
       throw APIError(
         .invalidArgument, "kernel: given together with 'image', which is the same", field: "kernel")
@@ -121,9 +123,11 @@ public struct VifRequest: Sendable, Equatable {
 }
 
 extension VifRequest: JSONConvertible {
+  static let keys = ["mac", "ip", "gateway", "ip6", "gateway6", "bridge", "mtu"]
+
   public init(json: JSON, at path: String) throws(APIError) {
     let reader = try ObjectReader(json, at: path)
-    try reader.refuseKeys(notIn: ["mac", "ip", "gateway", "ip6", "gateway6", "bridge", "mtu"])
+    try reader.refuseKeys(notIn: Self.keys)
     mac = try reader.optionalString("mac")
     ip = try reader.optionalString("ip")
     gateway = try reader.optionalString("gateway")

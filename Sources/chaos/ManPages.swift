@@ -30,7 +30,7 @@ private func overviewPage() -> String {
   page.section("DESCRIPTION")
   page.text(
     """
-    chaos starts and manages unikernels and other small guests on a Xen host. It asks chaosd(8), which keeps \
+    chaos starts and manages unikernels and other small guests on a Xen host. It asks chaosd, which keeps \
     prepared shells ready, so that a create takes about as long as starting a process.
     """)
   page.section("COMMANDS")

@@ -1,0 +1,76 @@
+import Glibc
+import Testing
+
+@testable import ChaosAPI
+
+/// The documents of the API say what the code does.
+@Suite("Documents")
+struct DocumentTests {
+  @Test("the config's schema has its keys and limits")
+  func configSchema() throws {
+    let schema = try JSON(parsing: document("config.schema.json"))
+    #expect(keys(schema["properties"]) == Set(CreateRequest.keys))
+    #expect(keys(schema["$defs"]?["vif"]?["properties"]) == Set(VifRequest.keys))
+    func range(_ key: String, in properties: JSON?) -> ClosedRange<Int>? {
+      guard case .integer(let least)? = properties?[key]?["minimum"],
+        case .integer(let most)? = properties?[key]?["maximum"]
+      else { return nil }
+      return Int(least)...Int(most)
+    }
+    #expect(range("memory", in: schema["properties"]) == CreateRequest.memoryRange)
+    #expect(range("vcpus", in: schema["properties"]) == CreateRequest.vcpuRange)
+    #expect(range("count", in: schema["properties"]) == CreateRequest.countRange)
+    #expect(range("mtu", in: schema["$defs"]?["vif"]?["properties"]) == CreateRequest.mtuRange)
+    #expect(schema["properties"]?["vifs"]?["maxItems"] == .number(CreateRequest.mostVifs))
+    #expect(schema["properties"]?["cmdline"]?["maxLength"] == .number(CreateRequest.longestCmdline))
+    #expect(schema["properties"]?["memory"]?["default"] == .number(CreateRequest.defaultMemoryMiB))
+    guard case .array(let windows)? = schema["properties"]?["window"]?["enum"] else {
+      Issue.record("window has no enum")
+      return
+    }
+    for case .integer(let window) in windows {
+      try CreateRequest(image: "a", windowKiB: Int(window)).validate()
+    }
+    #expect(windows.first == .number(CreateRequest.windowRange.lowerBound))
+    #expect(windows.last == .number(CreateRequest.windowRange.upperBound))
+  }
+
+  @Test("the examples of the schema are good configs")
+  func configExamples() throws {
+    guard case .array(let examples)? = try JSON(parsing: document("config.schema.json"))["examples"] else {
+      Issue.record("no examples")
+      return
+    }
+    for example in examples {
+      var request = try CreateRequest(json: example)
+      // A file's name is the command line's matter.
+      if request.image.contains("/") { request.image = "daytime" }
+      try request.validate()
+    }
+  }
+
+  @Test("the table of error codes is the code's", arguments: APIError.Code.allCases)
+  func errorCodes(code: APIError.Code) throws {
+    let text = String(decoding: try document("api/openapi.yaml"), as: UTF8.self)
+    let row = try #require(text.split(separator: "\n").first { $0.contains("| `\(code.rawValue)` |") })
+    let cells = row.split(separator: "|").map { $0.filter { $0 != " " } }.filter { !$0.isEmpty }
+    #expect(cells[1] == "\(code.httpStatus)")
+    #expect(cells.last == "\(code.exitStatus)")
+    #expect(text.contains("            - \(code.rawValue)\n"))
+  }
+
+  private func keys(_ json: JSON?) -> Set<String> {
+    guard case .object(let object)? = json else { return [] }
+    return Set(object.members.map(\.key))
+  }
+
+  private func document(_ name: String) throws -> [UInt8] {
+    let here = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+    let file = open("/\(here)/docs/\(name)", O_RDONLY)
+    defer { close(file) }
+    try #require(file >= 0, "no docs/\(name)")
+    return [UInt8](unsafeUninitializedCapacity: 1 << 20) { buffer, count in
+      count = max(0, read(file, buffer.baseAddress, buffer.count))
+    }
+  }
+}
