@@ -59,12 +59,27 @@ public struct MemoryPlan: Equatable, Sendable {
     ram.contains { $0.lowerBound <= range.lowerBound && range.upperBound <= $0.upperBound }
   }
 
+  /// The frame of the start info page for a kernel: the ABI's for images that speak the device page. Others get it
+  /// in RAM right after the kernel, because Linux reads it through an early map of the first GiB only. Nil when
+  /// there is no RAM left for it.
+  public func startInfoFrame(for kernel: KernelImage) -> UInt64? {
+    if kernel.runtime != nil { return Slots.startInfoFrame }
+    let frame = (kernel.end + 0xfff) >> 12
+    return contains(frame << 12..<(frame + 1) << 12) ? frame : nil
+  }
+
+  /// The lowest address a ramdisk may have beside a kernel.
+  private func floor(above kernel: KernelImage) -> UInt64 {
+    let frame = startInfoFrame(for: kernel) ?? 0
+    return frame == Slots.startInfoFrame ? kernel.end : max(kernel.end, (frame + 1) << 12)
+  }
+
   /// Where a ramdisk of `size` bytes goes: as high as possible in the RAM below the special region, on a page
   /// boundary and clear of the kernel, as Linux expects it. Nil when it does not fit.
-  public func ramdiskAddress(size: UInt64, kernelEnd: UInt64) -> UInt64? {
+  public func ramdiskAddress(size: UInt64, kernel: KernelImage) -> UInt64? {
     guard let low = ram.first, size <= low.upperBound else { return nil }
     let address = (low.upperBound - size) & ~0xfff
-    return address >= kernelEnd ? address : nil
+    return address >= floor(above: kernel) ? address : nil
   }
 
   /// The memory map given to the guest.

@@ -17,8 +17,14 @@ public struct StartInfo: Equatable, Sendable {
   /// The ramdisk in guest-physical bytes.
   public var ramdisk: Range<UInt64>?
   public var map: [MapEntry]
+  /// Where the page is: the ABI's frame for images that know it, RAM for kernels that do not.
+  public var frame: UInt64
 
-  public init(plan: MemoryPlan, commandLine: String, ramdisk: Range<UInt64>?) {
+  /// - Parameter frame: guest frame number of the page; ``MemoryPlan/startInfoFrame(for:)``.
+  public init(
+    plan: MemoryPlan, commandLine: String, ramdisk: Range<UInt64>?, frame: UInt64 = Slots.startInfoFrame
+  ) {
+    self.frame = frame
     self.commandLine = commandLine
     self.ramdisk = ramdisk
     map = plan.map
@@ -31,9 +37,9 @@ public struct StartInfo: Equatable, Sendable {
     static let commandLine = 2048
   }
 
-  /// The page's 4,096 bytes for the frame at ``Slots/startInfoFrame``.
+  /// The page's 4,096 bytes.
   public func encoded() -> [UInt8] {
-    let base = Slots.startInfoFrame << 12
+    let base = frame << 12
     var page = [UInt8](repeating: 0, count: 4096)
     func put(_ value: some FixedWidthInteger, _ offset: Int) {
       withUnsafeBytes(of: value.littleEndian) { raw in

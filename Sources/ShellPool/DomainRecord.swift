@@ -19,8 +19,14 @@ public struct DomainRecord: Equatable, Sendable {
   public var flavour: Flavour
   /// Present from `starting` on.
   public var guest: GuestRecord?
+  /// Where a hot shell's start info is, when that is not the ABI's frame.
+  public var startInfoFrame: UInt64?
 
-  public init(handle: DomainHandle, phase: Phase, flavour: Flavour, guest: GuestRecord? = nil) {
+  public init(
+    handle: DomainHandle, phase: Phase, flavour: Flavour, guest: GuestRecord? = nil,
+    startInfoFrame: UInt64? = nil
+  ) {
+    self.startInfoFrame = startInfoFrame
     self.handle = handle
     self.phase = phase
     self.flavour = flavour
@@ -96,6 +102,7 @@ extension DomainRecord {
     object["phase"] = .string(phase.rawValue)
     object["flavour"] = flavour.json
     object["guest"] = guest?.json
+    object["startInfo"] = startInfoFrame.map { .number($0) }
     return .object(object)
   }
 

@@ -17,10 +17,12 @@ public final class DomainShell: Sendable {
   private let pages: Mutex<Pages>
 
   private struct Pages: ~Copyable {
+    /// The start info and the device page, in this order.
     var mapping: ForeignMapping?
+    var startInfoFrame = Slots.startInfoFrame
   }
 
-  /// - Parameter pages: the frames of ``mappedFrames``, in that order; nil for a domain that can only be torn
+  /// - Parameter pages: the start info and the device page; nil for a domain that can only be torn
   ///   down.
   init(
     handle: DomainHandle, domain: DomainID, flavour: Flavour, taps: [InterfaceName],
@@ -32,9 +34,6 @@ public final class DomainShell: Sendable {
     self.taps = taps
     self.pages = Mutex(Pages(mapping: pages))
   }
-
-  /// The start info and the device page.
-  static let mappedFrames = [Slots.startInfoFrame, Slots.devicePageFrame].map { GuestFrame(rawValue: $0) }
 
   /// The name of the tap of a domain's vif slot.
   static func tapName(_ domain: DomainID, slot: Int) -> InterfaceName {
@@ -50,6 +49,23 @@ public final class DomainShell: Sendable {
     // Numbers can be written in other ways ("07", "+7"), but not by us.
     let domain = DomainID(rawValue: id)
     return slot < Slots.maxVifs && tapName(domain, slot: Int(slot)).description == name ? domain : nil
+  }
+
+  /// What is written down of the shell once it is ready.
+  var record: DomainRecord {
+    let frame = pages.withLock { $0.startInfoFrame }
+    return DomainRecord(
+      handle: handle, phase: .shell, flavour: flavour,
+      startInfoFrame: frame == Slots.startInfoFrame ? nil : frame)
+  }
+
+  /// Takes another start info page into use, for a kernel that cannot reach the ABI's.
+  func replacePages(with mapping: consuming ForeignMapping, startInfo: UInt64) {
+    var replacement: ForeignMapping? = .some(mapping)
+    pages.withLock { pages in
+      pages.mapping = replacement.take()
+      pages.startInfoFrame = startInfo
+    }
   }
 
   /// Writes the whole start info page.

@@ -58,7 +58,7 @@ public final class ShellBuilder: Sendable {
     do {
       let shell = try prepare(flavour, handle, images, &procedure)
       try procedure.step("record shell") {
-        try records.write(DomainRecord(handle: handle, phase: .shell, flavour: flavour))
+        try records.write(shell.record)
       }
       return shell
     } catch {
@@ -190,8 +190,13 @@ public final class ShellBuilder: Sendable {
     func take() -> ForeignMapping? { mapping.take() }
   }
 
+  /// Maps what a shell keeps mapped: the start info and the device page.
+  private func mapPages(_ domain: DomainID, startInfo: UInt64) throws(XenError) -> ForeignMapping {
+    try hypervisor.map(domain, frames: [GuestFrame(rawValue: startInfo), Self.devicePageFrame])
+  }
+
   private func layPages(_ domain: DomainID) throws(XenError) -> MappingBox {
-    let mapping = try hypervisor.map(domain, frames: DomainShell.mappedFrames)
+    let mapping = try mapPages(domain, startInfo: Slots.startInfoFrame)
     mapping.zero(0..<mapping.byteCount)
     try hypervisor.setReadOnly(domain, frame: Self.devicePageFrame)
     return MappingBox(mapping)
@@ -244,8 +249,10 @@ public final class ShellBuilder: Sendable {
       return "the image needs RAM up to \(kernel.end >> 10) KiB, \(flavour.memoryMiB) MiB of memory give "
         + "\((plan.ram.first?.upperBound ?? 0) >> 10) KiB"
     }
-    if let ramdisk = images.ramdisk,
-      plan.ramdiskAddress(size: UInt64(ramdisk.size), kernelEnd: kernel.end) == nil
+    guard plan.startInfoFrame(for: kernel) != nil else {
+      return "\(flavour.memoryMiB) MiB leave no room for the start info beside the image"
+    }
+    if let ramdisk = images.ramdisk, plan.ramdiskAddress(size: UInt64(ramdisk.size), kernel: kernel) == nil
     {
       return "kernel and ramdisk (\(ramdisk.size >> 10) KiB) do not fit \(flavour.memoryMiB) MiB of memory"
     }
@@ -254,25 +261,28 @@ public final class ShellBuilder: Sendable {
 
   /// Copies kernel and ramdisk into a shell, lays its start info and points its vCPU at the entry.
   public func load(_ images: Images, into shell: DomainShell, commandLine: String) throws {
-    guard let kernel = images.kernel.kernel, let plan = shell.flavour.memoryPlan else {
-      throw XenError(call: "load image", domain: shell.domain, errno: EINVAL)
-    }
+    guard let kernel = images.kernel.kernel, let plan = shell.flavour.memoryPlan,
+      let startInfo = plan.startInfoFrame(for: kernel)
+    else { throw XenError(call: "load image", domain: shell.domain, errno: EINVAL) }
     let loader = KernelLoader(hypervisor: hypervisor, domain: shell.domain)
     try images.kernel.withBytes { try loader.load(kernel, from: $0) }
     var range: Range<UInt64>?
     if let ramdisk = images.ramdisk {
       let size = UInt64(ramdisk.size)
-      guard let address = plan.ramdiskAddress(size: size, kernelEnd: kernel.end) else {
+      guard let address = plan.ramdiskAddress(size: size, kernel: kernel) else {
         throw XenError(call: "place ramdisk", domain: shell.domain, errno: ENOSPC)
       }
       try ramdisk.withBytes { try loader.write($0, padTo: size, at: address) }
       range = address..<address + size
     }
-    shell.write(StartInfo(plan: plan, commandLine: commandLine, ramdisk: range))
+    if startInfo != Slots.startInfoFrame {
+      shell.replacePages(with: try mapPages(shell.domain, startInfo: startInfo), startInfo: startInfo)
+    }
+    shell.write(StartInfo(plan: plan, commandLine: commandLine, ramdisk: range, frame: startInfo))
     let context = try startContext(of: shell.domain)
     try hypervisor.setContext(
       of: shell.domain,
-      try context.bytes(entry: kernel.entry, startInfo: UInt32(Slots.startInfoFrame << 12)))
+      try context.bytes(entry: kernel.entry, startInfo: UInt32(startInfo << 12)))
   }
 
   private func startContext(of domain: DomainID) throws(XenError) -> StartContext {
@@ -288,7 +298,8 @@ public final class ShellBuilder: Sendable {
 
   /// Takes over a domain that another chaosd made.
   public func adopt(_ record: DomainRecord, domain: DomainID) throws(XenError) -> DomainShell {
-    let mapping = try hypervisor.map(domain, frames: DomainShell.mappedFrames)
+    let startInfo = record.startInfoFrame ?? Slots.startInfoFrame
+    let mapping = try mapPages(domain, startInfo: startInfo)
     return DomainShell(
       handle: record.handle, domain: domain, flavour: record.flavour,
       taps: (0..<record.flavour.vifs).map { DomainShell.tapName(domain, slot: $0) }, pages: .some(mapping))

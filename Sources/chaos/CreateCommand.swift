@@ -56,7 +56,7 @@ private func createSeveral(
   var guests: [GuestInfo] = []
   do throws(APIError) {
     try client.create(request) { result in
-      progress.clear()
+      progress.makeRoom()
       if invocation.wantsJSON {
         printLine(result.json)
       } else {

@@ -2,14 +2,15 @@
 struct Progress {
   private let total: Int
   private var done = 0
-  private let isShown: Bool
-  private var nextDrawing: Int
+  private let isShown = isTerminal(Stream.error.descriptor)
+  /// Standard output goes to a terminal too, which may be the same one.
+  private let isInTheWay = isTerminal(Stream.output.descriptor)
+  private var nextDrawing = 0
   private var isDrawn = false
 
   init(total: Int) {
     self.total = total
-    isShown = isTerminal(Stream.error.descriptor)
-    nextDrawing = isShown ? monotonicMilliseconds() + 1000 : 0
+    if isShown { nextDrawing = monotonicMilliseconds() + 1000 }
   }
 
   mutating func advance() {
@@ -17,18 +18,21 @@ struct Progress {
     guard isShown else { return }
     let now = monotonicMilliseconds()
     guard now >= nextDrawing else { return }
-    nextDrawing = now + 100
+    nextDrawing = isInTheWay ? now : now + 100
     isDrawn = true
     Stream.error.write(Self.bar(done: done, total: total))
   }
 
-  /// Takes the bar away, before anything else is written to what may be the same terminal.
+  /// To be called before standard output is written.
+  mutating func makeRoom() {
+    if isInTheWay { clear() }
+  }
+
+  /// Takes the bar away.
   mutating func clear() {
     guard isDrawn else { return }
     isDrawn = false
     Stream.error.write("\r\u{1b}[K")
-    // What is cleared for one line comes back with the next.
-    nextDrawing = 0
   }
 
   static func bar(done: Int, total: Int) -> String {

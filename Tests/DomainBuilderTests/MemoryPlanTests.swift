@@ -1,5 +1,5 @@
 import DevicePages
-import DomainBuilder
+@testable import DomainBuilder
 import Testing
 import Xen
 
@@ -84,19 +84,42 @@ import Xen
     #expect(MemoryPlan(pages: 0, vifs: 0, windowFrames: 64) == nil)
   }
 
+  /// A kernel that ends at `end`; one that speaks the device page finds its start info at the ABI's frame.
+  private func kernel(end: UInt64, speaksDevicePage: Bool = true) -> KernelImage {
+    KernelImage(
+      segments: [.init(address: 0, fileOffset: 0, fileSize: 0, memorySize: end)], entry: 0,
+      runtime: speaksDevicePage ? .init(abiVersion: 1, vifFeatures: 0) : nil)
+  }
+
   @Test func theRamdiskGoesAsHighAsItCan() throws {
     let plan = try #require(Self.plan(8))
     let top: UInt64 = 0x80_0000 - 0x4000
-    #expect(plan.ramdiskAddress(size: 1, kernelEnd: 0x20_0000) == top - 0x1000)
-    #expect(plan.ramdiskAddress(size: 0x1000, kernelEnd: 0x20_0000) == top - 0x1000)
-    #expect(plan.ramdiskAddress(size: 0x1001, kernelEnd: 0x20_0000) == top - 0x2000)
-    #expect(plan.ramdiskAddress(size: 0x1000, kernelEnd: top - 0x1000) == top - 0x1000)
-    #expect(plan.ramdiskAddress(size: 0x1000, kernelEnd: top - 0xfff) == nil)
-    #expect(plan.ramdiskAddress(size: top, kernelEnd: 0) == 0)
-    #expect(plan.ramdiskAddress(size: top + 1, kernelEnd: 0) == nil)
-    #expect(plan.ramdiskAddress(size: .max, kernelEnd: 0) == nil)
+    let small = kernel(end: 0x20_0000)
+    #expect(plan.ramdiskAddress(size: 1, kernel: small) == top - 0x1000)
+    #expect(plan.ramdiskAddress(size: 0x1000, kernel: small) == top - 0x1000)
+    #expect(plan.ramdiskAddress(size: 0x1001, kernel: small) == top - 0x2000)
+    #expect(plan.ramdiskAddress(size: 0x1000, kernel: kernel(end: top - 0x1000)) == top - 0x1000)
+    #expect(plan.ramdiskAddress(size: 0x1000, kernel: kernel(end: top - 0xfff)) == nil)
+    #expect(plan.ramdiskAddress(size: top, kernel: kernel(end: 0)) == 0)
+    #expect(plan.ramdiskAddress(size: top + 1, kernel: kernel(end: 0)) == nil)
+    #expect(plan.ramdiskAddress(size: .max, kernel: kernel(end: 0)) == nil)
     // Below the region even when there is RAM above it.
-    #expect(try #require(Self.plan(5000)).ramdiskAddress(size: 0x1000, kernelEnd: 0) == 0xdfff_f000)
+    #expect(try #require(Self.plan(5000)).ramdiskAddress(size: 0x1000, kernel: small) == 0xdfff_f000)
+  }
+
+  @Test func kernelsThatDoNotKnowTheRegionFindTheStartInfoInRAM() throws {
+    let plan = try #require(Self.plan(8))
+    let top: UInt64 = 0x80_0000 - 0x4000
+    #expect(plan.startInfoFrame(for: kernel(end: 0x20_0001)) == Slots.startInfoFrame)
+    #expect(plan.startInfoFrame(for: kernel(end: 0x20_0001, speaksDevicePage: false)) == 0x201)
+    #expect(plan.startInfoFrame(for: kernel(end: 0x20_0000, speaksDevicePage: false)) == 0x200)
+    #expect(plan.startInfoFrame(for: kernel(end: top, speaksDevicePage: false)) == nil)
+    // The ramdisk stays clear of it.
+    let tight = kernel(end: top - 0x2000, speaksDevicePage: false)
+    #expect(plan.ramdiskAddress(size: 0x1000, kernel: tight) == top - 0x1000)
+    #expect(plan.ramdiskAddress(size: 0x1001, kernel: tight) == nil)
+    let info = StartInfo(plan: plan, commandLine: "x", ramdisk: nil, frame: 0x201).encoded()
+    #expect(Array(info[24..<32]) == [0x00, 0x18, 0x20, 0, 0, 0, 0, 0], "the command line is in the same page")
   }
 }
 
