@@ -92,9 +92,10 @@ extension Invocation {
 }
 
 extension APIError {
-  /// The same error, its message certain to name what it is about.
+  /// The same error, its message certain to name what it is about. Messages have names in quotes; that there is
+  /// no daemon is about nothing else.
   func naming(_ name: String) -> APIError {
-    guard !message.includes(name) else { return self }
+    if code == .unavailable || code == .forbidden || message.includes("'\(name)'") { return self }
     return APIError(code, "\(name): \(message)", field: field)
   }
 }

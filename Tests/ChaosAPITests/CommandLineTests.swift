@@ -113,6 +113,8 @@ struct CommandLineTests {
   func naming() {
     #expect(APIError(.notFound, "no guest 'web'").naming("web").message == "no guest 'web'")
     #expect(APIError(.timeout, "not ready after 1 s").naming("web").message == "web: not ready after 1 s")
+    #expect(APIError(.unavailable, "is it running?").naming("web").message == "is it running?")
+    #expect(APIError(.wrongState, "it is dying").naming("i").message == "i: it is dying")
     #expect("abc".includes("bc") && "abc".includes("") && !"abc".includes("abcd") && !"abc".includes("x"))
   }
 }

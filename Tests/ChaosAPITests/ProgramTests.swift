@@ -95,7 +95,7 @@ struct ProgramTests {
 
   @Test("without a daemon there is one line, and no second try")
   func noDaemon() throws {
-    let outcome = try Program(["destroy", "a", "b", "--socket", "/nonexistent/s"]).finish()
+    let outcome = try Program(["destroy", "web", "b", "--socket", "/nonexistent/s"]).finish()
     #expect(
       outcome
         == Outcome(status: 7, errors: "chaos: cannot reach chaosd at /nonexistent/s: is it running?\n"))
