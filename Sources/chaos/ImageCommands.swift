@@ -112,6 +112,7 @@ extension File {
 
 extension APIError {
   init(_ error: FileError) {
-    self.init(.invalidArgument, "\(error.path): \(errorText(error.code))")
+    self.init(
+      error.isMissing ? .notFound : .invalidArgument, "\(error.path): \(errorText(error.code))")
   }
 }

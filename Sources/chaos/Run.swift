@@ -5,8 +5,8 @@ func runChaos(_ arguments: ArraySlice<String>) -> ExitStatus {
   do throws(APIError) {
     return try dispatch(arguments)
   } catch {
-    complain(error.message)
-    if let help = error.helpCommand { Stream.error.write("see '\(help)'\n") }
+    // One line, whatever went wrong: scripts log it as it is.
+    complain(error.message + (error.helpCommand.map { " (see '\($0)')" } ?? ""))
     return ExitStatus(rawValue: error.code.exitStatus)
   }
 }

@@ -125,6 +125,9 @@ struct File: ~Copyable {
 struct FileError: Error {
   let path: String
   let code: Int32
+
+  /// There is no such file.
+  var isMissing: Bool { code == ENOENT }
 }
 
 private func readBytes(_ file: Int32, _ buffer: UnsafeMutableRawPointer?, _ count: Int) -> Int {

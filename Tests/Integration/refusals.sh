@@ -74,7 +74,7 @@ test_config_files() {
   config '{ "kernel": "'$PWD/$host_image'", "vifs": [ { "bridge": "'$bridge'", "speed": 1 } ] }' 2 "speed.*vifs\[0\]"
   config '{ "kernel": "'$PWD/$host_image'", "memory": "8" }' 2 'memory.*integer'
   config '{ "kernel": 7 }' 2 'kernel'
-  config '{ "kernel": "'$PWD/$host_image'", "memory": 8' 2 'end'
+  config '{ "kernel": "'$PWD/$host_image'", "memory": 8' 2 'truncated'
   config '[1]' 2 'object'
   config '' 2 '.'
   refused 3 'nosuch.json' chaos create /tmp/nosuch.json
@@ -92,7 +92,7 @@ test_command_words() {
 test_socket_that_the_user_may_not_open() {
   as_nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups "$@"; }
   refused 7 'permission denied.*group chaos' as_nobody chaos list
-  refused 7 'is it running' chaos --socket /tmp/nosuch.sock list
+  refused 7 'is it running' env CHAOS_SOCKET=/tmp/nosuch.sock chaos list
 }
 
 test_member_of_group_chaos_may_create() {
@@ -105,6 +105,6 @@ test_file_the_user_may_not_read() {
   cp $host_image /tmp/secret.elf
   chmod 600 /tmp/secret.elf
   gid=$(getent group chaos | cut -d: -f3)
-  refused 1 'secret.elf.*[Pp]ermission' \
+  refused 2 'secret.elf.*[Pp]ermission' \
     setpriv --reuid 65534 --regid 65534 --groups "$gid" chaos create --image /tmp/secret.elf
 }
