@@ -42,7 +42,9 @@ let package = Package(
         .linkedLibrary("xentoollog"), .linkedLibrary("xentoolcore"), .linkedLibrary("dl"),
       ]),
     room("Xen", ["CXen"]),
-    room("NetworkAddresses"),
+    // The C library's headers, for the build of chaos in Embedded Swift, which has no Glibc module.
+    .target(name: "CPosix"),
+    room("NetworkAddresses", ["CPosix"]),
     room("DevicePages", ["CDevicePage", "NetworkAddresses"]),
     room("DomainBuilder", ["CDevicePage", "DevicePages", "Xen"]),
     // Shims for vhost-net, taps and descriptor passing.
@@ -54,7 +56,7 @@ let package = Package(
     // Macros of linux/rtnetlink.h and linux/if_tun.h.
     .target(name: "CNetlink"),
     room("VirtualLAN", ["CNetlink", "NetworkAddresses"]),
-    room("ChaosAPI", ["NetworkAddresses"]),
+    room("ChaosAPI", ["CPosix", "NetworkAddresses"]),
     // The unikernels' protocol code, for its tests on the host.
     .target(
       name: "ImageProtocols", dependencies: ["CDevicePage"], path: "images/runtime/Protocols", swiftSettings: strict
@@ -72,7 +74,7 @@ let package = Package(
         "Backends", "CDevicePage", "ChaosAPI", "DevicePages", "ImageStore", "NetworkAddresses", "ShellPool",
         "VirtualLAN", "Xen",
       ]),
-    program("chaos", ["ChaosAPI"]),
+    program("chaos", ["ChaosAPI", "CPosix"]),
     program("chaos-bench", ["ChaosAPI"]),
     program("chaos-backend", ["Backends", "CBackends"]),
     program(

@@ -1,4 +1,8 @@
-import Glibc
+#if canImport(Glibc)
+  import Glibc
+#else
+  import CPosix
+#endif
 
 /// An IPv4 address, ordered as a number.
 public struct IPv4Address: Hashable, Sendable {
@@ -53,11 +57,6 @@ extension IPv4Address: LosslessStringConvertible {
   public var description: String {
     octets.map(String.init).joined(separator: ".")
   }
-}
-
-extension IPv4Address: Codable {
-  public init(from decoder: any Decoder) throws { self = try decodeText(from: decoder) }
-  public func encode(to encoder: any Encoder) throws { try encodeText(self, to: encoder) }
 }
 
 /// An IPv6 address, ordered as a number. It has no zone: a link-local address says nothing of its interface.
@@ -118,11 +117,6 @@ extension IPv6Address: LosslessStringConvertible {
       return String(cString: text.baseAddress!)
     }
   }
-}
-
-extension IPv6Address: Codable {
-  public init(from decoder: any Decoder) throws { self = try decodeText(from: decoder) }
-  public func encode(to encoder: any Encoder) throws { try encodeText(self, to: encoder) }
 }
 
 /// Reads a decimal number without sign, blanks or leading zeroes.

@@ -37,11 +37,6 @@ extension IPv4Interface: LosslessStringConvertible {
   public var description: String { "\(address)/\(prefixLength)" }
 }
 
-extension IPv4Interface: Codable {
-  public init(from decoder: any Decoder) throws { self = try decodeText(from: decoder) }
-  public func encode(to encoder: any Encoder) throws { try encodeText(self, to: encoder) }
-}
-
 /// An IPv6 address together with the length of its network's prefix, as an interface is given it: `fd00::5/64`.
 public struct IPv6Interface: Hashable, Sendable {
   public let address: IPv6Address
@@ -75,11 +70,6 @@ extension IPv6Interface: LosslessStringConvertible {
   }
 
   public var description: String { "\(address)/\(prefixLength)" }
-}
-
-extension IPv6Interface: Codable {
-  public init(from decoder: any Decoder) throws { self = try decodeText(from: decoder) }
-  public func encode(to encoder: any Encoder) throws { try encodeText(self, to: encoder) }
 }
 
 /// Splits `ADDRESS/LENGTH` at its only slash and reads the length.

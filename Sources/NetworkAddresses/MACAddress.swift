@@ -91,11 +91,6 @@ extension MACAddress: LosslessStringConvertible {
   }
 }
 
-extension MACAddress: Codable {
-  public init(from decoder: any Decoder) throws { self = try decodeText(from: decoder) }
-  public func encode(to encoder: any Encoder) throws { try encodeText(self, to: encoder) }
-}
-
 private func hexadecimalDigit(_ byte: UInt8) -> UInt64? {
   switch byte {
   case UInt8(ascii: "0")...UInt8(ascii: "9"): UInt64(byte - UInt8(ascii: "0"))
