@@ -84,6 +84,16 @@ int cxen_mem_type(xencall_handle *call, uint16_t domid, uint64_t gfn)
     return result;
 }
 
+int cxen_set_credit2_weight(xc_interface *xc, uint32_t domid, uint16_t weight)
+{
+    struct xen_domctl_sched_credit2 parameters;
+    int result = xc_sched_credit2_domain_get(xc, domid, &parameters);
+    if (result < 0)
+        return result;
+    parameters.weight = weight;
+    return xc_sched_credit2_domain_set(xc, domid, &parameters);
+}
+
 int cxen_version(xc_interface *xc) { return xc_version(xc, XENVER_version, NULL); }
 
 int cxen_version_extra(xc_interface *xc, char *out, size_t size)

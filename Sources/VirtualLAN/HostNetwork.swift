@@ -17,14 +17,15 @@ public final class HostNetwork: Sendable {
   /// lowest of its ports' addresses, never changes its own when a guest comes or goes.
   private static let tapAddress = MACAddress("fe:ff:ff:ff:ff:ff")!
 
-  /// Creates a persistent tap, down and without an IPv6 address of its own, and returns its queue's descriptor,
-  /// which the caller owns.
+  /// Creates a persistent tap without an IPv6 address of its own and sets it up, which takes longer than joining
+  /// a bridge and is not left to that. Returns its queue's descriptor, which the caller owns.
   public func createTap(_ name: InterfaceName) throws(NetlinkError) -> CInt {
     let tap = try Tap.create(name: name)
     do {
       let change = LinkChange(
         addressGeneration: LinkChange.AddressGeneration.none, address: Self.tapAddress)
-      try perform([.changeLink(.name(name), change)])
+      // Two messages: the kernel would set it up before it heard that no address is wanted.
+      try perform([.changeLink(.name(name), change), .changeLink(.name(name), LinkChange(isUp: true))])
     } catch {
       try? perform([.deleteLink(.name(name))])
       throw error
@@ -46,7 +47,7 @@ public final class HostNetwork: Sendable {
     try socket.withLock { socket throws(NetlinkError) in try socket.links() }
   }
 
-  /// Puts taps into their bridges and sets them up: one message a tap, all in one batch.
+  /// Puts taps into their bridges: one message a tap, all in one batch.
   public func join(_ ports: [(tap: InterfaceName, bridge: InterfaceIndex, mtu: Int)])
     throws(NetlinkError)
   {
@@ -54,7 +55,7 @@ public final class HostNetwork: Sendable {
       ports.map { port in
         .changeLink(
           .name(port.tap),
-          LinkChange(master: .port(of: port.bridge), isUp: true, mtu: UInt32(clamping: port.mtu)))
+          LinkChange(master: .port(of: port.bridge), mtu: UInt32(clamping: port.mtu)))
       })
   }
 

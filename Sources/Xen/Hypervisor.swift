@@ -112,6 +112,14 @@ public final class Hypervisor: Sendable {
     }
   }
 
+  /// Sets a domain's weight under the credit2 scheduler (1...65535; domains start with 256). Fails where another
+  /// scheduler runs.
+  public func setSchedulerWeight(_ domain: DomainID, _ weight: UInt16) throws(XenError) {
+    _ = try check(.setSchedulerWeight, "set scheduler weight", domain) {
+      cxen_set_credit2_weight(control.raw, UInt32(domain.rawValue), weight)
+    }
+  }
+
   // MARK: Reading
 
   /// Nil when there is no such domain.

@@ -61,6 +61,9 @@ struct Daemon {
 
   /// Serves until a signal asks to stop. Guests and shells stay as they are.
   func run() async throws {
+    if let weight = options.dom0Weight {
+      do { try toolstack.hypervisor.setSchedulerWeight(.dom0, weight) } catch { logger.warning("\(error)") }
+    }
     toolstack.applyPoolSettings(settings)
     try toolstack.start()
     for warning in try toolstack.host().warnings { logger.warning("\(warning)") }

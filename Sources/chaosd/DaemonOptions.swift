@@ -5,11 +5,14 @@ struct DaemonOptions {
   var backendUser = "chaos-backend"
   /// The most memory the pool may hold; nil: a quarter of what is free at start.
   var poolBudgetMiB: Int?
+  /// Weight to give dom0 under the credit2 scheduler; nil leaves it alone.
+  var dom0Weight: UInt16?
   var showsHelp = false
   var showsVersion = false
 
   static let help = """
     usage: chaosd [--socket PATH] [--backend-user NAME] [--pool-budget MIB]
+                  [--dom0-weight N]
 
     The chaos host daemon: keeps the pool of shells, runs guests' life cycle and serves the API.
     Needs root and a Xen dom0.
@@ -17,6 +20,8 @@ struct DaemonOptions {
       --socket PATH        where to listen (default /run/chaos/chaosd.sock)
       --backend-user NAME  the user chaos-backend runs as (default chaos-backend; root where it is missing)
       --pool-budget MIB    the most memory the pool may hold (default: a quarter of what is free)
+      --dom0-weight N      give dom0 this weight under Xen's credit2 scheduler (guests have 256), so that a guest
+                           that starts does not hold up the host's own work; left alone unless given
       --version            print the version
       --help               print this text
     """
@@ -39,6 +44,12 @@ struct DaemonOptions {
           throw UsageError(description: "--pool-budget: not a number of MiB: '\(text)'")
         }
         poolBudgetMiB = value
+      case "--dom0-weight":
+        let text = try Self.value(of: argument, &rest)
+        guard let value = UInt16(text), value > 0 else {
+          throw UsageError(description: "--dom0-weight: not a weight from 1 to 65535: '\(text)'")
+        }
+        dom0Weight = value
       default: throw UsageError(description: "unknown argument: '\(argument)'")
       }
     }

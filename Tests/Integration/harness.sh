@@ -90,7 +90,7 @@ expect_resources() {
 }
 
 start_chaosd() {
-  chaosd "$@" >>/var/log/chaos/chaosd.log 2>&1 &
+  chaosd --dom0-weight 4096 "$@" >>/var/log/chaos/chaosd.log 2>&1 &
   disown
   wait_until 60 daemon_answers
 }

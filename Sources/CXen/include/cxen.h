@@ -49,6 +49,8 @@ int cxen_domain_create(xc_interface *xc, const uint8_t *handle, uint32_t max_vcp
 /* HVMOP_get_mem_type, which libxenctrl does not wrap. Returns hvmmem_type_t or -1. */
 int cxen_mem_type(xencall_handle *call, uint16_t domid, uint64_t gfn);
 static const int cxen_mem_type_ram_ro = HVMMEM_ram_ro;
+/* Sets a domain's weight under the credit2 scheduler and keeps its cap (XEN_DOMCTL_scheduler_op). */
+int cxen_set_credit2_weight(xc_interface *xc, uint32_t domid, uint16_t weight);
 /* The running hypervisor's version (major << 16 | minor), its extra version and its capabilities. */
 int cxen_version(xc_interface *xc);
 int cxen_version_extra(xc_interface *xc, char *out, size_t size);
