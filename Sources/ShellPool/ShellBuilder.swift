@@ -252,8 +252,7 @@ public final class ShellBuilder: Sendable {
     guard plan.startInfoFrame(for: kernel) != nil else {
       return "\(flavour.memoryMiB) MiB leave no room for the start info beside the image"
     }
-    if let ramdisk = images.ramdisk, plan.ramdiskAddress(size: UInt64(ramdisk.size), kernel: kernel) == nil
-    {
+    if let ramdisk = images.ramdisk, plan.ramdiskAddress(size: UInt64(ramdisk.size), kernel: kernel) == nil {
       return "kernel and ramdisk (\(ramdisk.size >> 10) KiB) do not fit \(flavour.memoryMiB) MiB of memory"
     }
     return nil

@@ -1,7 +1,8 @@
 import DevicePages
-@testable import DomainBuilder
 import Testing
 import Xen
+
+@testable import DomainBuilder
 
 @Suite struct MemoryPlanTests {
   private static func plan(_ mebibytes: Int, vifs: Int = 0, windowKiB: Int = 256) -> MemoryPlan? {
