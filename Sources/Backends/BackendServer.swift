@@ -12,6 +12,7 @@ public final class BackendServer {
   private var domains: [DomainID: DomainBackend] = [:]
   private var connections: [Int32: Connection] = [:]
   private var consoles: [Int32: Console] = [:]
+  private let retirement = Retirement()
   /// Called with one line when something is worth an operator's attention.
   private let report: (String) -> Void
 
@@ -144,6 +145,8 @@ public final class BackendServer {
     for (descriptor, vif) in domain.callDescriptors { watch(descriptor, .call(key.domain, vif: vif)) }
   }
 
+  /// Stops serving a domain. Its descriptors and mappings go a moment later: who waits for the domain's end sees
+  /// when they have.
   private func detach(_ id: DomainID) {
     guard let domain = domains[id] else { return }
     takeEvents(id)
@@ -154,6 +157,7 @@ public final class BackendServer {
       dropConsole(descriptor)
     }
     domains[id] = nil
+    retirement.retire(domain)
   }
 
   // MARK: Consoles

@@ -19,8 +19,9 @@ final class DomainBackend {
   /// One vif: its window, its vhost-net instance and our end of its event channel.
   private final class VifBackend {
     let slot: Int
-    let window: RestrictedMapping
+    // Before the window, so that it is stopped before what it works on is unmapped: members go in this order.
     let vhost: VhostNet
+    let window: RestrictedMapping
     let port: EventChannel.Port
     let rings: VifRings
     /// Available indices at the last kick; guest-controlled, used only to tell which queue moved.

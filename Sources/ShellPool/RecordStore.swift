@@ -53,7 +53,7 @@ public final class RecordStore: Sendable {
   public func readAll() -> (records: [DomainRecord], damaged: [String]) {
     var records: [DomainRecord] = []
     var damaged: [String] = []
-    for name in names() {
+    for name in Folder.names(in: folder) {
       let path = "\(folder)/\(name)"
       if name.hasSuffix(".new") {
         unlink(path)
@@ -64,19 +64,6 @@ public final class RecordStore: Sendable {
       }
     }
     return (records, damaged)
-  }
-
-  private func names() -> [String] {
-    guard let directory = opendir(folder) else { return [] }
-    defer { closedir(directory) }
-    var names: [String] = []
-    while let entry = readdir(directory) {
-      let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
-        String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-      }
-      if !name.hasPrefix(".") { names.append(name) }
-    }
-    return names
   }
 
   private static func read(_ path: String) -> DomainRecord? {

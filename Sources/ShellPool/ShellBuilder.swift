@@ -323,16 +323,20 @@ public final class ShellBuilder: Sendable {
     return shell.renamed(to: record.handle)
   }
 
-  /// Unmakes a domain and everything that was made for it: vhost stopped, pages unmapped, domain destroyed and
-  /// waited for, taps, log and record removed. Safe to repeat, so a failure in the middle is mended by another
-  /// try.
+  /// Unmakes a domain and everything that was made for it: back-end detached, pages unmapped, domain destroyed,
+  /// taps deleted, the domain's end waited for, log and record removed. Safe to repeat, so a failure in the middle
+  /// is mended by another try.
   public func tearDown(_ shell: DomainShell, observe: Procedure.Observer? = nil) throws {
     var procedure = Procedure("destroy", observe: observe)
     // Without a back-end nothing serves the domain; what died with it needs no detaching.
     try procedure.step("detach back-end") { _ = try? backend.perform(.detach(shell.domain)) }
     try procedure.step("unmap pages") { shell.unmap() }
-    try procedure.step("destroy domain") { try destroyDomain(shell.domain, shell.handle) }
+    try procedure.step("destroy domain") {
+      if try isOurs(shell.domain, shell.handle) { try hypervisor.destroy(shell.domain) }
+    }
+    // The kernel takes its time for each of these, and the back-end lets go of the domain meanwhile.
     try procedure.step("delete taps") { try network.delete(shell.taps) }
+    try procedure.step("await end") { try awaitEnd(shell.domain, shell.handle) }
     try procedure.step("remove log") { _ = unlink(logPath(shell.handle)) }
     try procedure.step("remove record") { records.remove(shell.handle) }
   }
@@ -341,6 +345,11 @@ public final class ShellBuilder: Sendable {
   private func destroyDomain(_ domain: DomainID, _ handle: DomainHandle) throws {
     guard try isOurs(domain, handle) else { return }
     try hypervisor.destroy(domain)
+    try awaitEnd(domain, handle)
+  }
+
+  /// Waits until a destroyed domain is gone, which it is when nobody maps its memory any more.
+  private func awaitEnd(_ domain: DomainID, _ handle: DomainHandle) throws {
     // The hypervisor lets go in its own time, a few milliseconds: look often at first.
     var pause: UInt32 = 200
     for _ in 0..<500 {
@@ -366,19 +375,7 @@ public final class ShellBuilder: Sendable {
     }
     try network.delete(orphans)
     let kept = Set(owned.keys.map { logPath($0) })
-    for path in Self.files(in: logs) where path.hasSuffix(".log") && !kept.contains(path) { unlink(path) }
-  }
-
-  private static func files(in folder: String) -> [String] {
-    guard let directory = opendir(folder) else { return [] }
-    defer { closedir(directory) }
-    var paths: [String] = []
-    while let entry = readdir(directory) {
-      let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
-        String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-      }
-      if !name.hasPrefix(".") { paths.append("\(folder)/\(name)") }
-    }
-    return paths
+    for path in Folder.names(in: logs).map({ "\(logs)/\($0)" })
+    where path.hasSuffix(".log") && !kept.contains(path) { unlink(path) }
   }
 }

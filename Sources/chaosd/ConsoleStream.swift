@@ -1,6 +1,6 @@
+import Backends
 import Dispatch
 import Glibc
-import ShellPool
 import Synchronization
 
 /// What comes from a console's socket, as a sequence: a thread reads a piece, and reads the next only when the

@@ -54,7 +54,7 @@ steps_of() {
       ;;
     destroy)
       printf '%s\n' 'destroy: detach back-end' 'destroy: unmap pages' 'destroy: destroy domain' \
-        'destroy: delete taps' 'destroy: remove log' 'destroy: remove record'
+        'destroy: delete taps' 'destroy: await end' 'destroy: remove log' 'destroy: remove record'
       ;;
   esac
 }

@@ -64,19 +64,6 @@ import VirtualLAN
     }
   }
 
-  @Test func offloadsAreSet() async throws {
-    try await NetworkNamespace.run {
-      let tap = try Tap.create(name: name("vif1.0"))
-      try tap.setOffloads(.all)
-      let error = try #require(throws: NetlinkError.self) { try tap.setOffloads(.tcp4) }
-      #expect(error.description == "set offloads 'vif1.0': TUNSETOFFLOAD: Invalid argument")
-      let descriptor = tap.takeDescriptor()
-      defer { close(descriptor) }
-      try Tap.setOffloads([.checksum, .tcp4], onDescriptor: descriptor)
-      #expect(throws: NetlinkError.self) { try Tap.setOffloads(.all, onDescriptor: -1) }
-    }
-  }
-
   /// A frame that the kernel sends through the tap has 12 bytes before it.
   @Test func framesComeBehindTheirHeader() async throws {
     try await NetworkNamespace.run {
@@ -94,13 +81,5 @@ import VirtualLAN
       #expect(frame[12..<14] == [0x33, 0x33], "an IPv6 multicast destination")
       #expect(frame[24..<26] == [0x86, 0xdd], "the EtherType of IPv6")
     }
-  }
-
-  @Test func offloadsFollowTheFeatureBits() {
-    #expect(TapOffloads(virtioFeatures: 1 << 32 | 1 << 15 | 1 << 7 | 1 << 1) == [.checksum, .tcp4])
-    #expect(TapOffloads(virtioFeatures: .max) == .all)
-    #expect(TapOffloads(virtioFeatures: 1 << 8) == .tcp6)
-    #expect(TapOffloads(virtioFeatures: 1 << 9) == .congestion)
-    #expect(TapOffloads(virtioFeatures: 1 << 10) == .udp)
   }
 }
