@@ -80,8 +80,9 @@ public final class PoolSettings: Sendable {
 
 extension PoolSetRequest {
   fileprivate func isSameFlavour(as other: PoolSetRequest) -> Bool {
-    image == other.image && ramdisk == other.ramdisk && memoryMiB == other.memoryMiB && vcpus == other.vcpus
-      && vifs == other.vifs && windowKiB == other.windowKiB
+    let windows = [self, other].map { $0.windowKiB ?? Flavour.defaultWindowKiB }
+    return image == other.image && ramdisk == other.ramdisk && memoryMiB == other.memoryMiB
+      && vcpus == other.vcpus && vifs == other.vifs && windows[0] == windows[1]
   }
 }
 

@@ -106,9 +106,15 @@ kill_chaosd() {
 
 # --- Running
 
+# No guest, no flavour, no shell: what one test set up must not be refilled under the next.
 clean_up() {
+  local flavour
   pidof chaosd >/dev/null || start_chaosd
   chaos destroy --all >/dev/null
+  chaos pool status --format json | jq -c '.flavours[] | {memoryMiB, vcpus, vifs, windowKiB, low: 0, high: 0}
+    + (if .image then {image: (.image.name // .image.digest)} else {} end)' | while read -r flavour; do
+    curl -s --unix-socket /run/chaos/chaosd.sock -X PUT -d "$flavour" http://chaos/v1/pool/flavours >/dev/null
+  done
   chaos pool drain >/dev/null
 }
 
