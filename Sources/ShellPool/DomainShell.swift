@@ -25,13 +25,12 @@ public final class DomainShell: Sendable {
   /// - Parameter pages: the start info and the device page; nil for a domain that can only be torn
   ///   down.
   init(
-    handle: DomainHandle, domain: DomainID, flavour: Flavour, taps: [InterfaceName],
-    pages: consuming ForeignMapping?
+    handle: DomainHandle, domain: DomainID, flavour: Flavour, pages: consuming ForeignMapping?
   ) {
     self.handle = handle
     self.domain = domain
     self.flavour = flavour
-    self.taps = taps
+    taps = (0..<flavour.vifs).map { Self.tapName(domain, slot: $0) }
     self.pages = Mutex(Pages(mapping: pages))
   }
 
@@ -87,7 +86,7 @@ public final class DomainShell: Sendable {
   /// The same domain under another handle. This object gives its pages up.
   func renamed(to handle: DomainHandle) -> DomainShell {
     let mapping = pages.withLock { $0.mapping.take() }
-    return DomainShell(handle: handle, domain: domain, flavour: flavour, taps: taps, pages: mapping)
+    return DomainShell(handle: handle, domain: domain, flavour: flavour, pages: mapping)
   }
 
   /// Lets go of the pages; a domain is gone only when nobody maps it.

@@ -87,11 +87,10 @@ public final class ShellBuilder: Sendable {
     for slot in 0..<flavour.vifs {
       queues.append(try createTap(domain, slot, &procedure))
     }
-    let pages = try procedure.step("map pages") { try layPages(domain) }
     let shell = DomainShell(
-      handle: handle, domain: domain, flavour: flavour,
-      taps: (0..<flavour.vifs).map { DomainShell.tapName(domain, slot: $0) }, pages: pages.take())
-    try procedure.step("unmap pages on failure") {
+      handle: handle, domain: domain, flavour: flavour, pages: nil)
+    try procedure.step("map pages") {
+      try layPages(shell)
     } undo: {
       shell.unmap()
     }
@@ -181,25 +180,16 @@ public final class ShellBuilder: Sendable {
     return Descriptor(adopting: raw)
   }
 
-  /// Hands a mapping out of a step, once.
-  private final class MappingBox {
-    private var mapping: ForeignMapping?
-
-    init(_ mapping: consuming ForeignMapping) { self.mapping = .some(mapping) }
-
-    func take() -> ForeignMapping? { mapping.take() }
-  }
-
   /// Maps what a shell keeps mapped: the start info and the device page.
   private func mapPages(_ domain: DomainID, startInfo: UInt64) throws(XenError) -> ForeignMapping {
     try hypervisor.map(domain, frames: [GuestFrame(rawValue: startInfo), Self.devicePageFrame])
   }
 
-  private func layPages(_ domain: DomainID) throws(XenError) -> MappingBox {
-    let mapping = try mapPages(domain, startInfo: Slots.startInfoFrame)
+  private func layPages(_ shell: DomainShell) throws(XenError) {
+    let mapping = try mapPages(shell.domain, startInfo: Slots.startInfoFrame)
     mapping.zero(0..<mapping.byteCount)
-    try hypervisor.setReadOnly(domain, frame: Self.devicePageFrame)
-    return MappingBox(mapping)
+    shell.replacePages(with: mapping, startInfo: Slots.startInfoFrame)
+    try hypervisor.setReadOnly(shell.domain, frame: Self.devicePageFrame)
   }
 
   // MARK: Back-end
@@ -300,15 +290,13 @@ public final class ShellBuilder: Sendable {
     let startInfo = record.startInfoFrame ?? Slots.startInfoFrame
     let mapping = try mapPages(domain, startInfo: startInfo)
     return DomainShell(
-      handle: record.handle, domain: domain, flavour: record.flavour,
-      taps: (0..<record.flavour.vifs).map { DomainShell.tapName(domain, slot: $0) }, pages: .some(mapping))
+      handle: record.handle, domain: domain, flavour: record.flavour, pages: .some(mapping))
   }
 
   /// Stands for a domain that can only be torn down: one found half-made, or whose pages cannot be mapped.
   public func remains(_ record: DomainRecord, domain: DomainID) -> DomainShell {
     DomainShell(
-      handle: record.handle, domain: domain, flavour: record.flavour,
-      taps: (0..<record.flavour.vifs).map { DomainShell.tapName(domain, slot: $0) }, pages: nil)
+      handle: record.handle, domain: domain, flavour: record.flavour, pages: nil)
   }
 
   /// Gives a shell the handle its guest was asked to have. The new record comes first and the old one goes last,
