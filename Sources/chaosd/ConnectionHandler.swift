@@ -26,6 +26,8 @@ final class ConnectionHandler: ChannelInboundHandler {
   /// Called when the client is gone, to end what only it was waiting for.
   private var onLeave: (@Sendable () -> Void)?
   private var closesAfterReply = false
+  /// A refused request's body is still coming: closing now could take the answer away from a client that writes.
+  private var isRefusing = false
 
   init(routes: Routes) { self.routes = routes }
 
@@ -105,6 +107,7 @@ final class ConnectionHandler: ChannelInboundHandler {
   /// Answers before the request's body has come; the connection ends when it has.
   private func refuse(_ error: any Error, _ request: RequestHead, _ context: ChannelHandlerContext) {
     state = .replying(keepAlive: false)
+    isRefusing = true
     write(Answer(APIError(error)), context)
     state = .discarding
   }
@@ -143,7 +146,7 @@ final class ConnectionHandler: ChannelInboundHandler {
     onLeave = nil
     let written = context.writeAndFlush(wrapOutboundOut(.end(nil)))
     state = .idle
-    if !isKeptAlive {
+    if !isKeptAlive && !isRefusing {
       let channel = context.channel
       written.whenComplete { _ in channel.close(promise: nil) }
     }
@@ -185,10 +188,13 @@ final class ConnectionHandler: ChannelInboundHandler {
   // MARK: Leaving
 
   func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-    if event is ChannelEvent, case .inputClosed = event as! ChannelEvent {
+    if let event = event as? ChannelEvent, event == .inputClosed {
       closesAfterReply = true
       onLeave?()
-      if case .idle = state { context.close(promise: nil) }
+      switch state {
+      case .idle, .discarding: context.close(promise: nil)
+      default: break
+      }
     }
     context.fireUserInboundEventTriggered(event)
   }

@@ -36,3 +36,14 @@ test_garbage_on_the_socket_is_survived() {
   done
   chaos version >/dev/null
 }
+
+test_refused_upload_gets_its_answer() {
+  expect_equal status 400 "$(head -c 30000000 /dev/zero | code -X PUT -H 'Expect:' -T - 'http://c/v1/images/bad%20name')"
+  expect_equal code invalid_argument "$(jq -r .error.code /tmp/body)"
+  # More than is collected for any request but an upload.
+  expect_equal status 400 "$(head -c 3000000 /dev/zero | code -X POST -H 'Expect:' --data-binary @- http://c/v1/guests)"
+}
+
+test_client_that_ends_its_side_gets_its_answer() {
+  printf 'GET /v1/version HTTP/1.1\r\nHost: c\r\n\r\n' | timeout 10 nc -N -U /run/chaos/chaosd.sock | grep -q '200 OK'
+}
