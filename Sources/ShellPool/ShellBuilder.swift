@@ -38,6 +38,18 @@ public final class ShellBuilder: Sendable {
       self.ramdisk = ramdisk
     }
 
+    /// The images a hot flavour names.
+    ///
+    /// - Throws: ``ImageStoreError`` when the store no longer has one of them.
+    public init(_ hot: Flavour.HotImage, in store: ImageStore) throws(ImageStoreError) {
+      let kernel = try store.find(hot.kernel.description)
+      guard let digest = hot.ramdisk else {
+        self.init(kernel: kernel, ramdisk: nil)
+        return
+      }
+      self.init(kernel: kernel, ramdisk: try store.find(digest.description, isKernel: false))
+    }
+
     /// What is in force on the vifs of a guest that runs the kernel.
     public var vifFeatures: VifFeatures {
       VifFeatures.inForce(declared: kernel.kernel?.runtime?.vifFeatures ?? 0)

@@ -9,11 +9,10 @@ extension Toolstack {
 
   /// Every guest, by domain ID.
   public func list() throws(APIError) -> [GuestInfo] {
-    let domains: [DomainInfo]
-    do { domains = try hypervisor.domains() } catch { throw APIError(error) }
-    let byHandle = Dictionary(domains.map { ($0.handle, $0) }, uniquingKeysWith: { a, _ in a })
+    let domains: [DomainHandle: DomainInfo]
+    do { domains = try hypervisor.domainsByHandle() } catch { throw APIError(error) }
     return registry.guests.compactMap { guest in
-      guard let info = byHandle[guest.handle] else { return nil }
+      guard let info = domains[guest.handle] else { return nil }
       return describe(guest, state: Self.state(info), cpuNanoseconds: info.cpuNanoseconds)
     }
   }

@@ -110,7 +110,8 @@ extension Toolstack {
     if flavour.memoryPlan == nil {
       throw .refused("memoryMiB", "too small for \(request.vifs) windows", "\(request.memoryMiB)")
     }
-    if let hot = flavour.image, let images = try? hotImages(hot), let misfit = ShellBuilder.misfit(images, flavour)
+    if let hot = flavour.image, let images = try? ShellBuilder.Images(hot, in: images),
+      let misfit = ShellBuilder.misfit(images, flavour)
     {
       throw APIError(.invalidArgument, "memoryMiB: \(misfit)", field: "memoryMiB")
     }
@@ -118,13 +119,6 @@ extension Toolstack {
     applyPoolSettings(settings)
     pool.fill()
     return poolStatus(settings)
-  }
-
-  private func hotImages(_ hot: Flavour.HotImage) throws(ImageStoreError) -> ShellBuilder.Images {
-    let kernel = try images.find(hot.kernel.description)
-    guard let ramdisk = hot.ramdisk else { return ShellBuilder.Images(kernel: kernel, ramdisk: nil) }
-    return ShellBuilder.Images(
-      kernel: kernel, ramdisk: try images.find(ramdisk.description, isKernel: false))
   }
 
   private func flavour(of request: PoolSetRequest) throws(APIError) -> Flavour {

@@ -47,12 +47,7 @@ public final class Toolstack: Sendable {
     pool = Pool(
       builder: builder,
       environment: Pool.Environment(
-        images: { hot in
-          guard let kernel = try? images.find(hot.kernel.description) else { return nil }
-          guard let ramdisk = hot.ramdisk else { return ShellBuilder.Images(kernel: kernel, ramdisk: nil) }
-          guard let found = try? images.find(ramdisk.description, isKernel: false) else { return nil }
-          return ShellBuilder.Images(kernel: kernel, ramdisk: found)
-        },
+        images: { hot in try? ShellBuilder.Images(hot, in: images) },
         hasRoom: { pages in
           guard let fixed = try? capacity.dom0IsFixed(), fixed.isFixed else { return false }
           return capacity.hasRoom(pages)
@@ -73,8 +68,7 @@ public final class Toolstack: Sendable {
   /// Finds every guest and shell again from the records; destroys what was half made; forgets what is gone.
   private func recover() throws {
     let found = builder.records.readAll()
-    let domains = Dictionary(
-      try hypervisor.domains().filter { $0.id != .dom0 }.map { ($0.handle, $0) }, uniquingKeysWith: { a, _ in a })
+    let domains = try hypervisor.domainsByHandle()
     var kept: [DomainHandle: DomainID] = [:]
     for name in found.damaged {
       report("the record of \(name) cannot be read; its domain, if it has one, is left alone")

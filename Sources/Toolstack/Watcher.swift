@@ -84,11 +84,10 @@ extension Toolstack {
   /// Removes guests that powered off or rebooted by themselves, or whose domain somebody else destroyed.
   /// Crashed ones stay, so that their console can be read.
   fileprivate func reapEnded() {
-    guard let domains = try? hypervisor.domains() else { return }
-    let byHandle = Dictionary(domains.map { ($0.handle, $0) }, uniquingKeysWith: { a, _ in a })
+    guard let domains = try? hypervisor.domainsByHandle() else { return }
     for guest in registry.guests where guest.ended == nil {
       // A domain that another tool destroyed stays in the list, dying, as long as we map its memory.
-      guard let info = byHandle[guest.handle], !info.isDying else {
+      guard let info = domains[guest.handle], !info.isDying else {
         remove(guest, reason: .destroyed)
         continue
       }

@@ -141,6 +141,12 @@ public final class Hypervisor: Sendable {
     }
   }
 
+  /// All domains but dom0, by the handle their toolstack gave them.
+  public func domainsByHandle() throws(XenError) -> [DomainHandle: DomainInfo] {
+    let guests = try domains().filter { $0.id != .dom0 }
+    return Dictionary(guests.map { ($0.handle, $0) }, uniquingKeysWith: { first, _ in first })
+  }
+
   private func domains(from first: DomainID, limit: Int) throws(XenError) -> [DomainInfo] {
     counter.add(limit == 1 ? .domainInfo : .domainList)
     var failure: XenError?

@@ -22,9 +22,6 @@
 #include <xen/arch-x86/hvm/save.h>
 
 /* ---- Constants whose macros do not import --------------------------------------------------------- */
-static const uint16_t cxen_domid_first_reserved = DOMID_FIRST_RESERVED;
-static const uint32_t cxen_cdf_hvm = XEN_DOMCTL_CDF_hvm;
-static const uint32_t cxen_cdf_hap = XEN_DOMCTL_CDF_hap;
 static const uint32_t cxen_domain_dying = XEN_DOMINF_dying;
 static const uint32_t cxen_domain_shutdown = XEN_DOMINF_shutdown;
 static const uint32_t cxen_domain_paused = XEN_DOMINF_paused;
