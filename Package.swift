@@ -55,7 +55,7 @@ let package = Package(
     room("ImageStore", ["CDigest", "DomainBuilder"]),
     // Macros of linux/rtnetlink.h and linux/if_tun.h.
     .target(name: "CNetlink"),
-    room("VirtualLAN", ["CNetlink", "NetworkAddresses"]),
+    room("VirtualLAN", ["CNetlink", "ChaosAPI", "NetworkAddresses"]),
     room("ChaosAPI", ["CPosix", "NetworkAddresses"]),
     // The unikernels' protocol code, for its tests on the host.
     .target(
