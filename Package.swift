@@ -53,9 +53,11 @@ let package = Package(
     // SHA-256 from Debian's libmd: small, static, no build time.
     .target(name: "CDigest", linkerSettings: [.linkedLibrary("md")]),
     room("ImageStore", ["CDigest", "DomainBuilder"]),
+    // Files replaced whole, and locks between processes.
+    room("StateFiles"),
     // Macros of linux/rtnetlink.h and linux/if_tun.h.
     .target(name: "CNetlink"),
-    room("VirtualLAN", ["CNetlink", "ChaosAPI", "NetworkAddresses"]),
+    room("VirtualLAN", ["CNetlink", "ChaosAPI", "NetworkAddresses", "StateFiles"]),
     room("ChaosAPI", ["CPosix", "NetworkAddresses"]),
     // The unikernels' protocol code, for its tests on the host.
     .target(
