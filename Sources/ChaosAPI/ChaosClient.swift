@@ -105,6 +105,77 @@ public struct ChaosClient: ~Copyable {
     return result.ended
   }
 
+  // MARK: Vifs
+
+  /// Adds an interface to a guest that is there.
+  public mutating func addVif(_ guest: String, _ request: VifRequest) throws(APIError) -> VifInfo {
+    try call(.post, path(guest, "/vifs"), .json(request.json.compact))
+  }
+
+  public mutating func removeVif(_ guest: String, _ index: Int) throws(APIError) {
+    try callWithoutAnswer(.delete, path(guest, "/vifs/\(index)"))
+  }
+
+  // MARK: LANs
+
+  public mutating func lans() throws(APIError) -> [LANSummary] {
+    let list: LANList = try call(.get, "/v1/lans")
+    return list.lans
+  }
+
+  public mutating func createLAN(_ request: LANRequest) throws(APIError) -> LANInfo {
+    try call(.post, "/v1/lans", .json(request.json.compact))
+  }
+
+  public mutating func lan(_ name: String) throws(APIError) -> LANInfo {
+    try call(.get, lanPath(name))
+  }
+
+  /// Throws `conflict` when the LAN has members and `force` is not given.
+  public mutating func deleteLAN(_ name: String, force: Bool = false) throws(APIError) {
+    try callWithoutAnswer(.delete, lanPath(name, force ? "?force=true" : ""))
+  }
+
+  public mutating func peers(_ lan: String) throws(APIError) -> [LANPeer] {
+    let list: LANPeerList = try call(.get, lanPath(lan, "/peers"))
+    return list.peers
+  }
+
+  /// Adds a peer, or MAC addresses to one that is there, and returns all peers.
+  public mutating func addPeer(_ lan: String, _ peer: LANPeer) throws(APIError) -> [LANPeer] {
+    let list: LANPeerList = try call(.post, lanPath(lan, "/peers"), .json(peer.json.compact))
+    return list.peers
+  }
+
+  public mutating func removePeer(_ lan: String, _ address: String) throws(APIError) {
+    try callWithoutAnswer(.delete, lanPath(lan, "/peers/\(percentEncoded(address))"))
+  }
+
+  /// Lets an interface of the host join a LAN.
+  public mutating func attach(_ lan: String, _ interface: String) throws(APIError) -> LANInfo {
+    let request = AttachRequest(interface: interface)
+    return try call(.post, lanPath(lan, "/interfaces"), .json(request.json.compact))
+  }
+
+  public mutating func detach(_ lan: String, _ interface: String) throws(APIError) {
+    try callWithoutAnswer(.delete, lanPath(lan, "/interfaces/\(percentEncoded(interface))"))
+  }
+
+  // MARK: EVPN
+
+  public mutating func evpnStatus() throws(APIError) -> EVPNStatus {
+    try call(.get, "/v1/evpn")
+  }
+
+  /// Enables EVPN on this host, or changes how it takes part.
+  public mutating func enableEVPN(_ request: EVPNRequest) throws(APIError) -> EVPNStatus {
+    try call(.put, "/v1/evpn", .json(request.json.compact))
+  }
+
+  public mutating func disableEVPN() throws(APIError) {
+    try callWithoutAnswer(.delete, "/v1/evpn")
+  }
+
   // MARK: Console
 
   /// Begins to stream the console's log; take it with `readStream()`.
@@ -196,6 +267,10 @@ public struct ChaosClient: ~Copyable {
 
   private func path(_ reference: String, _ rest: String = "") -> String {
     "/v1/guests/\(percentEncoded(reference))\(rest)"
+  }
+
+  private func lanPath(_ name: String, _ rest: String = "") -> String {
+    "/v1/lans/\(percentEncoded(name))\(rest)"
   }
 
   /// Sends a request; throws what it was refused with, else leaves the body to be read.

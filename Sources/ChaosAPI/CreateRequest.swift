@@ -103,14 +103,16 @@ public struct VifRequest: Sendable, Equatable {
   public var gateway: String?
   public var ip6: String?
   public var gateway6: String?
-  /// The bridge the vif's tap joins.
-  public var bridge: String
-  /// Nil: the bridge's.
+  /// The bridge the vif's tap joins; either this or `lan`.
+  public var bridge: String?
+  /// The virtual LAN the vif's tap joins.
+  public var lan: String?
+  /// Nil: the bridge's, or the LAN's.
   public var mtu: Int?
 
   public init(
     mac: String? = nil, ip: String? = nil, gateway: String? = nil, ip6: String? = nil,
-    gateway6: String? = nil, bridge: String, mtu: Int? = nil
+    gateway6: String? = nil, bridge: String? = nil, lan: String? = nil, mtu: Int? = nil
   ) {
     self.mac = mac
     self.ip = ip
@@ -118,12 +120,13 @@ public struct VifRequest: Sendable, Equatable {
     self.ip6 = ip6
     self.gateway6 = gateway6
     self.bridge = bridge
+    self.lan = lan
     self.mtu = mtu
   }
 }
 
 extension VifRequest: JSONConvertible {
-  static let keys = ["mac", "ip", "gateway", "ip6", "gateway6", "bridge", "mtu"]
+  static let keys = ["mac", "ip", "gateway", "ip6", "gateway6", "bridge", "lan", "mtu"]
 
   public init(json: JSON, at path: String) throws(APIError) {
     let reader = try ObjectReader(json, at: path)
@@ -133,7 +136,8 @@ extension VifRequest: JSONConvertible {
     gateway = try reader.optionalString("gateway")
     ip6 = try reader.optionalString("ip6")
     gateway6 = try reader.optionalString("gateway6")
-    bridge = try reader.string("bridge")
+    bridge = try reader.optionalString("bridge")
+    lan = try reader.optionalString("lan")
     mtu = try reader.optionalInteger("mtu")
   }
 
@@ -144,7 +148,8 @@ extension VifRequest: JSONConvertible {
     object.append("gateway", gateway.map(JSON.string))
     object.append("ip6", ip6.map(JSON.string))
     object.append("gateway6", gateway6.map(JSON.string))
-    object.append("bridge", .string(bridge))
+    object.append("bridge", bridge.map(JSON.string))
+    object.append("lan", lan.map(JSON.string))
     object.append("mtu", mtu.map { .number($0) })
     return .object(object)
   }

@@ -57,7 +57,10 @@ extension ImageReference: JSONConvertible {
 public struct VifInfo: Sendable, Equatable {
   public var index: Int
   public var mac: String
+  /// The LAN's bridge, where it is on one.
   public var bridge: String
+  /// Nil: on a bridge that is no LAN's.
+  public var lan: String?
   public var tap: String
   public var ip: String?
   public var gateway: String?
@@ -66,12 +69,13 @@ public struct VifInfo: Sendable, Equatable {
   public var mtu: Int
 
   public init(
-    index: Int, mac: String, bridge: String, tap: String, ip: String? = nil,
+    index: Int, mac: String, bridge: String, lan: String? = nil, tap: String, ip: String? = nil,
     gateway: String? = nil, ip6: String? = nil, gateway6: String? = nil, mtu: Int
   ) {
     self.index = index
     self.mac = mac
     self.bridge = bridge
+    self.lan = lan
     self.tap = tap
     self.ip = ip
     self.gateway = gateway
@@ -87,6 +91,7 @@ extension VifInfo: JSONConvertible {
     index = try reader.integer("index")
     mac = try reader.string("mac")
     bridge = try reader.string("bridge")
+    lan = try reader.optionalString("lan")
     tap = try reader.string("tap")
     ip = try reader.optionalString("ip")
     gateway = try reader.optionalString("gateway")
@@ -100,6 +105,7 @@ extension VifInfo: JSONConvertible {
     object.append("index", .number(index))
     object.append("mac", .string(mac))
     object.append("bridge", .string(bridge))
+    object.append("lan", lan.map(JSON.string))
     object.append("tap", .string(tap))
     object.append("ip", ip.map(JSON.string))
     object.append("gateway", gateway.map(JSON.string))

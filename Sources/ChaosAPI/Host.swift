@@ -163,7 +163,7 @@ extension HostInfo: JSONConvertible {
       "guests": .number(guests),
       "shells": .number(shells),
       "limits": .list(limits),
-      "warnings": .array(warnings.map(JSON.string)),
+      "warnings": .strings(warnings),
     ]
   }
 }

@@ -23,6 +23,11 @@ public enum Names {
     }
   }
 
+  /// A LAN's name: as a guest's, but no form of it means anything else.
+  public static func checkLANName(_ name: String, field: String = "name") throws(APIError) {
+    try checkName(name, field: field)
+  }
+
   /// What a request may name an image by: a stored image's name or a digest.
   public static func checkImageReference(_ text: String, field: String) throws(APIError) {
     guard text.utf8.contains(UInt8(ascii: ":")) else {

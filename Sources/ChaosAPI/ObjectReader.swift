@@ -25,6 +25,10 @@ extension JSON {
   static func list(_ values: [some JSONConvertible]) -> JSON {
     .array(values.map { $0.json })
   }
+
+  static func strings(_ values: [String]) -> JSON {
+    .array(values.map(JSON.string))
+  }
 }
 
 /// Takes an object apart, key by key, and says what is wrong with it in the caller's terms. A key whose value
@@ -171,5 +175,11 @@ struct ObjectReader {
       throw .refused(path(to: key), "expected one of \(choices)", text)
     }
     return value
+  }
+
+  func optionalChoice<Value: RawRepresentable & CaseIterable>(
+    _ key: String
+  ) throws(APIError) -> Value? where Value.RawValue == String {
+    has(key) ? try choice(key) : nil
   }
 }

@@ -93,36 +93,52 @@ extension CreateRequest {
 }
 
 extension VifRequest {
-  /// `field` is the vif's path in the request.
+  /// Checks a vif that is a request of its own, as `CreateRequest.validate()` does those of a guest to be made.
+  public func validate() throws(APIError) {
+    try validate(count: nil, field: "")
+  }
+
+  /// `field` is the vif's path in the request; empty where it is all of it.
   fileprivate func validate(count: Int?, field: String) throws(APIError) {
-    try checkBridge(bridge, field: "\(field).bridge")
-    try check(mtu, in: CreateRequest.mtuRange, field: "\(field).mtu")
-    if let mac { try validateMAC(mac, count: count, field: "\(field).mac") }
+    try validatePlace(field: field)
+    try check(mtu, in: CreateRequest.mtuRange, field: path("mtu", field))
+    if let mac { try validateMAC(mac, count: count, field: path("mac", field)) }
     if let ip {
       try validate(ip: ip, count: count, field: field)
     } else if let gateway {
-      throw .refused("\(field).gateway", "given without 'ip'", gateway)
+      throw .refused(path("gateway", field), "given without 'ip'", gateway)
     }
     if let ip6 {
       try validate(ip6: ip6, count: count, field: field)
     } else if let gateway6 {
-      throw .refused("\(field).gateway6", "given without 'ip6'", gateway6)
+      throw .refused(path("gateway6", field), "given without 'ip6'", gateway6)
+    }
+  }
+
+  private func validatePlace(field: String) throws(APIError) {
+    switch (bridge, lan) {
+    case (let bridge?, nil): try checkDeviceName(bridge, field: path("bridge", field))
+    case (nil, let lan?): try Names.checkLANName(lan, field: path("lan", field))
+    case (_?, let lan?): throw .refused(path("lan", field), "given together with 'bridge'", lan)
+    case (nil, nil):
+      throw APIError(
+        .invalidArgument, "\(path("bridge", field)): missing, and 'lan' too: one of them is needed",
+        field: path("bridge", field))
     }
   }
 
   private func validateMAC(_ mac: String, count: Int?, field: String) throws(APIError) {
     guard let range = AddressRange<MACAddress>(mac: mac) else {
-      throw .refused(field, "not a MAC address, as 52:54:00:12:34:56", mac)
+      throw .refused(field, notMAC, mac)
     }
     for address in [range.first, range.last ?? range.first] {
-      guard !address.isMulticast else { throw .refused(field, "multicast address", mac) }
-      guard !address.isZero else { throw .refused(field, "all zeroes", mac) }
+      try checkStation(address, field: field, text: mac)
     }
     try range.check(against: count, field: field, text: mac)
   }
 
   private func validate(ip: String, count: Int?, field: String) throws(APIError) {
-    let place = "\(field).ip"
+    let place = path("ip", field)
     guard let (range, prefix) = AddressRange<IPv4Address>.withPrefix(ip) else {
       throw .refused(place, "not an address and prefix, as 10.1.0.2/24", ip)
     }
@@ -143,7 +159,7 @@ extension VifRequest {
     }
     try range.check(against: count, field: place, text: ip)
     guard let gateway else { return }
-    let gatewayPlace = "\(field).gateway"
+    let gatewayPlace = path("gateway", field)
     guard let address = IPv4Address(gateway) else {
       throw .refused(gatewayPlace, "not an address, as 10.1.0.1", gateway)
     }
@@ -156,7 +172,7 @@ extension VifRequest {
   }
 
   private func validate(ip6: String, count: Int?, field: String) throws(APIError) {
-    let place = "\(field).ip6"
+    let place = path("ip6", field)
     guard let (range, prefix) = AddressRange<IPv6Address>.withPrefix(ip6) else {
       throw .refused(place, "not an address and prefix, as fd00::2/64", ip6)
     }
@@ -173,9 +189,9 @@ extension VifRequest {
     }
     try range.check(against: count, field: place, text: ip6)
     // The smallest MTU that IPv6 works over (RFC 8200, section 5).
-    if let mtu, mtu < 1280 { throw .refused("\(field).mtu", "below IPv6's 1280", "\(mtu)") }
+    if let mtu, mtu < 1280 { throw .refused(path("mtu", field), "below IPv6's 1280", "\(mtu)") }
     guard let gateway6 else { return }
-    let gatewayPlace = "\(field).gateway6"
+    let gatewayPlace = path("gateway6", field)
     guard let address = IPv6Address(gateway6) else {
       throw .refused(gatewayPlace, "not an address, as fd00::1", gateway6)
     }
@@ -227,6 +243,19 @@ extension PoolSetRequest {
     guard low <= high else { throw .refused("low", "above 'high', which is \(high)", "\(low)") }
     try check(budgetMiB, in: 0...CreateRequest.memoryRange.upperBound, field: "budgetMiB")
   }
+}
+
+/// Where `key` of the object at `field` stands.
+private func path(_ key: String, _ field: String) -> String {
+  field.isEmpty ? key : "\(field).\(key)"
+}
+
+let notMAC = "not a MAC address, as 52:54:00:12:34:56"
+
+/// Refuses what no station has.
+func checkStation(_ address: MACAddress, field: String, text: String) throws(APIError) {
+  guard !address.isMulticast else { throw .refused(field, "multicast address", text) }
+  guard !address.isZero else { throw .refused(field, "all zeroes", text) }
 }
 
 /// One address, or several that follow one another.
@@ -304,7 +333,7 @@ private func split(_ text: String, at mark: UInt8) -> (before: String, after: St
   return (String(text[..<position]), String(text[text.utf8.index(after: position)...]))
 }
 
-private func check(_ value: Int?, in range: ClosedRange<Int>, field: String) throws(APIError) {
+func check(_ value: Int?, in range: ClosedRange<Int>, field: String) throws(APIError) {
   guard let value, !range.contains(value) else { return }
   throw .refused(field, "must be \(range.lowerBound) to \(range.upperBound)", "\(value)")
 }
@@ -321,7 +350,7 @@ private func checkWindow(_ windowKiB: Int?, field: String) throws(APIError) {
 
 /// The kernel's rule for device names (dev_valid_name, net/core/dev.c), and printable characters only; a
 /// percent sign would ask it to make up a name.
-private func checkBridge(_ name: String, field: String) throws(APIError) {
+func checkDeviceName(_ name: String, field: String) throws(APIError) {
   let allowed = name.utf8.allSatisfy { byte in
     0x21...0x7e ~= byte && byte != UInt8(ascii: "/") && byte != UInt8(ascii: ":")
       && byte != UInt8(ascii: "%")

@@ -215,15 +215,18 @@ extension Toolstack {
   }
 
   private func plan(_ vif: VifRequest, field: String) throws(APIError) -> Plan.PlannedVif {
-    guard let name = InterfaceName(vif.bridge) else {
-      throw .refused("\(field).bridge", "not an interface name", vif.bridge)
+    guard let bridge = vif.bridge else {
+      throw APIError(.unsupported, "\(field).lan: no LANs yet: '\(vif.lan ?? "")'", field: "\(field).lan")
+    }
+    guard let name = InterfaceName(bridge) else {
+      throw .refused("\(field).bridge", "not an interface name", bridge)
     }
     let link: Link?
     do { link = try network.link(named: name) } catch { throw APIError(error) }
     guard let link else {
-      throw APIError(.notFound, "\(field).bridge: no such bridge: '\(vif.bridge)'", field: "\(field).bridge")
+      throw APIError(.notFound, "\(field).bridge: no such bridge: '\(bridge)'", field: "\(field).bridge")
     }
-    guard link.isBridge else { throw .refused("\(field).bridge", "not a bridge", vif.bridge) }
+    guard link.isBridge else { throw .refused("\(field).bridge", "not a bridge", bridge) }
     let mtu = vif.mtu ?? min(Int(link.mtu), Int(UInt16.max))
     guard mtu <= Int(link.mtu) else {
       throw .refused("\(field).mtu", "above the bridge's \(link.mtu)", "\(mtu)")

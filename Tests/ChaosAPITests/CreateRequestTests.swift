@@ -65,7 +65,7 @@ struct CreateRequestTests {
       (#"{"name": ["x"]}"#, "name: expected a string, got an array"),
       (#"{"vifs": {}}"#, "vifs: expected an array, got an object"),
       (#"{"vifs": ["br0"]}"#, "vifs[0]: expected an object, got a string"),
-      (#"{"vifs": [{}]}"#, "vifs[0].bridge: missing, expected a string"),
+      (#"{"vifs": [{"lan": 7}]}"#, "vifs[0].lan: expected a string, got an integer, 7"),
       (
         #"{"vifs": [{"bridge":"b"},{"bridge": 7}]}"#,
         "vifs[1].bridge: expected a string, got an integer, 7"
