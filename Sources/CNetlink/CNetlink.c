@@ -1,13 +1,16 @@
-// unshare(2)
+// unshare(2), setns(2)
 #define _GNU_SOURCE
 
 #include "cnetlink.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <net/if.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 static int result(int answer) { return answer < 0 ? -errno : 0; }
 
@@ -41,3 +44,21 @@ int cnetlink_tun_set_offloads(int descriptor, unsigned int offloads) {
 }
 
 int cnetlink_enter_new_namespace(void) { return result(unshare(CLONE_NEWNET)); }
+
+static int open_socket(int protocol) {
+  int descriptor = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
+  return descriptor < 0 ? -errno : descriptor;
+}
+
+int cnetlink_open_socket(int namespace_descriptor, int protocol) {
+  if (namespace_descriptor < 0) return open_socket(protocol);
+  int own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+  if (own < 0) return -errno;
+  int answer = result(setns(namespace_descriptor, CLONE_NEWNET));
+  if (answer == 0) {
+    answer = open_socket(protocol);
+    if (setns(own, CLONE_NEWNET) != 0) abort();
+  }
+  close(own);
+  return answer;
+}

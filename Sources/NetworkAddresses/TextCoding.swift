@@ -25,6 +25,16 @@
     public func encode(to encoder: any Encoder) throws { try encodeText(self, to: encoder) }
   }
 
+  extension IPAddress: Codable {
+    public init(from decoder: any Decoder) throws { self = try decodeText(from: decoder) }
+    public func encode(to encoder: any Encoder) throws { try encodeText(self, to: encoder) }
+  }
+
+  extension IPInterface: Codable {
+    public init(from decoder: any Decoder) throws { self = try decodeText(from: decoder) }
+    public func encode(to encoder: any Encoder) throws { try encodeText(self, to: encoder) }
+  }
+
   /// Every type of this room is one string in JSON: the form its `description` writes and its text
   /// initialiser reads.
   func decodeText<Value: LosslessStringConvertible>(from decoder: any Decoder) throws -> Value {

@@ -70,8 +70,18 @@ public final class HostNetwork: Sendable {
     }
   }
 
-  private func perform(_ requests: [RouteRequest]) throws(NetlinkError) {
+  /// Carries out requests in their order; a refused one does not keep the later ones from being carried out.
+  ///
+  /// - Throws: `NetlinkError.partlyRefused`, or what kept the kernel from answering.
+  public func perform(_ requests: [RouteRequest]) throws(NetlinkError) {
     if requests.isEmpty { return }
-    try socket.withLock { socket throws(NetlinkError) in try socket.perform(requests) }
+    try query { socket throws(NetlinkError) in try socket.perform(requests) }
+  }
+
+  /// Lends the socket out, to nobody else meanwhile.
+  public func query<Answer: Sendable>(
+    _ body: (inout RouteSocket) throws(NetlinkError) -> Answer
+  ) throws(NetlinkError) -> Answer {
+    try socket.withLock { socket throws(NetlinkError) in try body(&socket) }
   }
 }

@@ -103,7 +103,7 @@ import Testing
       var socket = try RouteSocket()
       try socket.perform(.createBridge(name("br0")))
       let bridge = try #require(try socket.link(named: name("br0"))).index
-      let address = try #require(IPv4Interface("10.9.8.7/24"))
+      let address = try #require(IPInterface("10.9.8.7/24"))
       try socket.perform([
         .addAddress(address, to: bridge), .changeLink(.index(bridge), LinkChange(isUp: true)),
       ])

@@ -2,15 +2,20 @@
 #define CNETLINK_H
 
 // The kernel's own headers, for the constants and layouts of rtnetlink and of the tun driver. What Swift
-// does not import (function-like macros, variadic calls, struct ifreq's unions) is re-exported here. No logic.
+// does not import (function-like macros, variadic calls, struct ifreq's unions) is re-exported here. No logic but the steps of one call.
 
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
+#include <linux/ip.h>
+#include <linux/neighbour.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <linux/veth.h>
 #include <stdint.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/vfs.h>
 
 /// A socket address for the kernel's end (nl_pid 0), or for our end with a number of the kernel's choice.
 static inline struct sockaddr_nl cnetlink_kernel(void) {
@@ -40,5 +45,12 @@ int cnetlink_tun_set_offloads(int descriptor, unsigned int offloads);
 
 /// Moves the calling thread, and no other, into a new network namespace (unshare(2); needs CAP_SYS_ADMIN).
 int cnetlink_enter_new_namespace(void);
+
+/// Opens a raw, close-on-exec netlink socket that speaks to a network namespace: that of the descriptor, or the
+/// calling thread's own for -1. The thread is in its own when this returns; where it could not go back, the process
+/// ends, because whatever it did from then on would be done to the wrong one (setns(2); needs CAP_SYS_ADMIN).
+///
+/// Returns the descriptor or a negated errno.
+int cnetlink_open_socket(int namespace_descriptor, int protocol);
 
 #endif

@@ -14,10 +14,33 @@ public struct Link: Hashable, Sendable {
   public let master: InterfaceIndex?
   /// Nil for interfaces without an Ethernet address.
   public let address: MACAddress?
+  /// 0 unless it was put into one.
+  public let group: InterfaceGroup
+  /// Of a pair of virtual Ethernet interfaces the other one, of others the one below. Counted in that one's network
+  /// namespace, which need not be this one's.
+  public let peerIndex: InterfaceIndex?
+  /// What a VXLAN device was made with; nil for other kinds.
+  public let vxlan: VXLANSettings?
+  /// Whether a bridge's port learns; nil for what is no bridge's port.
+  public let portLearns: Bool?
+  /// Its counters, where they were asked for.
+  public let statistics: LinkStatistics?
 
   /// Set up by the administrator; says nothing of a carrier.
   public var isUp: Bool { flags.contains(.up) }
   public var isBridge: Bool { kind == .bridge }
+}
+
+/// What an interface received and sent since it was made: `struct rtnl_link_stats64` (linux/if_link.h).
+public struct LinkStatistics: Hashable, Sendable {
+  public let rxPackets: UInt64
+  public let txPackets: UInt64
+  public let rxBytes: UInt64
+  public let txBytes: UInt64
+  public let rxErrors: UInt64
+  public let txErrors: UInt64
+  public let rxDropped: UInt64
+  public let txDropped: UInt64
 }
 
 /// IFF_* of net/if.h.

@@ -27,10 +27,12 @@ struct NetlinkAttribute: ~Escapable {
   }
 
   /// The payload as an integer in the machine's byte order.
-  func integer<Value: FixedWidthInteger & BitwiseCopyable>() throws(NetlinkFormatError) -> Value {
+  func integer<Value: FixedWidthInteger & BitwiseCopyable>(
+    as type: Value.Type = Value.self
+  ) throws(NetlinkFormatError) -> Value {
     guard let value: Value = payload.integer(at: 0) else {
       throw .truncated(
-        what: "attribute \(type)", needed: MemoryLayout<Value>.size, left: payload.byteCount)
+        what: "attribute \(self.type)", needed: MemoryLayout<Value>.size, left: payload.byteCount)
     }
     return value
   }

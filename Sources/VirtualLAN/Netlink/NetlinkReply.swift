@@ -7,11 +7,19 @@ public struct NetlinkReply: Hashable, Sendable {
   public enum Content: Hashable, Sendable {
     /// RTM_NEWLINK.
     case link(Link)
+    /// RTM_NEWADDR.
+    case address(InterfaceAddress)
+    /// RTM_NEWROUTE.
+    case route(Route)
+    /// RTM_NEWNEIGH about a forwarding table: the entry is there.
+    case forwarding(ForwardingEntry)
+    /// RTM_DELNEIGH about a forwarding table: the entry is gone.
+    case forwardingRemoved(ForwardingEntry)
     /// NLMSG_ERROR: the request is done with. The code is an errno, zero for success.
     case acknowledgement(code: CInt, message: String?)
     /// NLMSG_DONE: the dump is complete. The code is an errno, zero for success.
     case done(code: CInt, message: String?)
-    /// A message of a type that this room does not read.
+    /// A message that this room does not read.
     case other(type: UInt16)
   }
 
@@ -38,13 +46,22 @@ public struct NetlinkReply: Hashable, Sendable {
   private init(_ message: borrowing NetlinkMessage) throws(NetlinkFormatError) {
     sequence = message.sequence
     isInterrupted = message.flags & UInt16(NLM_F_DUMP_INTR) != 0
-    content =
-      switch Int(message.type) {
-      case Int(RTM_NEWLINK): .link(try Link(payload: message.payload))
-      case Int(NLMSG_ERROR): try Self.acknowledgement(message)
-      case Int(NLMSG_DONE): try Self.done(message)
-      default: .other(type: message.type)
-      }
+    content = try Self.content(of: message) ?? .other(type: message.type)
+  }
+
+  /// Nil for what this room does not read.
+  private static func content(of message: borrowing NetlinkMessage) throws(NetlinkFormatError) -> Content? {
+    let payload = message.payload
+    return switch Int(message.type) {
+    case RTM_NEWLINK: .link(try Link(payload: payload))
+    case RTM_NEWADDR: try InterfaceAddress(payload: payload).map(Content.address)
+    case RTM_NEWROUTE: try Route(payload: payload).map(Content.route)
+    case RTM_NEWNEIGH: try ForwardingEntry(payload: payload).map(Content.forwarding)
+    case RTM_DELNEIGH: try ForwardingEntry(payload: payload).map(Content.forwardingRemoved)
+    case Int(NLMSG_ERROR): try acknowledgement(message)
+    case Int(NLMSG_DONE): try done(message)
+    default: nil
+    }
   }
 
   /// `struct nlmsgerr`: the error, the request's header, the request's payload unless the kernel capped it,
@@ -96,52 +113,5 @@ public struct NetlinkReply: Hashable, Sendable {
       words = String(decoding: printable, as: UTF8.self)
     }
     return words
-  }
-}
-
-extension Link {
-  /// Reads `struct ifinfomsg` and its attributes (linux/rtnetlink.h, linux/if_link.h).
-  fileprivate init(payload: RawSpan) throws(NetlinkFormatError) {
-    let headerSize = 16
-    guard let number: Int32 = payload.integer(at: 4), let flags: UInt32 = payload.integer(at: 8),
-      payload.byteCount >= headerSize
-    else {
-      throw .truncated(what: "link", needed: headerSize, left: payload.byteCount)
-    }
-    guard let index = InterfaceIndex(rawValue: number) else {
-      throw .badValue(what: "interface index")
-    }
-
-    var name: InterfaceName?
-    var mtu: UInt32 = 0
-    var kind: LinkKind?
-    var master: InterfaceIndex?
-    var address: MACAddress?
-    var attributes = NetlinkAttributes(payload.dropping(headerSize))
-    while let attribute = try attributes.next() {
-      switch Int(attribute.type) {
-      case Int(IFLA_IFNAME): name = InterfaceName(bytes: attribute.text)
-      case Int(IFLA_MTU): mtu = try attribute.integer()
-      case Int(IFLA_ADDRESS): address = MACAddress(octets: attribute.payload.copied)
-      case Int(IFLA_MASTER): master = InterfaceIndex(rawValue: try attribute.integer())
-      case Int(IFLA_LINKINFO): kind = try Self.kind(in: attribute.payload)
-      default: break
-      }
-    }
-    guard let name else { throw .badValue(what: "name of interface \(index)") }
-    self.init(
-      index: index, name: name, mtu: mtu, flags: LinkFlags(rawValue: flags), kind: kind,
-      master: master,
-      address: address)
-  }
-
-  private static func kind(in linkInfo: RawSpan) throws(NetlinkFormatError) -> LinkKind? {
-    var attributes = NetlinkAttributes(linkInfo)
-    while let attribute = try attributes.next() {
-      if Int(attribute.type) == Int(IFLA_INFO_KIND) {
-        return LinkKind(rawValue: String(decoding: attribute.text, as: UTF8.self))
-      }
-    }
-    return nil
   }
 }

@@ -41,16 +41,41 @@ public struct LinkChange: Hashable, Sendable {
   public var addressGeneration: AddressGeneration?
   /// The interface's own Ethernet address.
   public var address: MACAddress?
+  /// The one group it is in.
+  public var group: InterfaceGroup?
+  /// What the host's IPv4 does with the interface.
+  public var ipv4: IPv4Behaviour?
 
   public init(
     master: Master? = nil, isUp: Bool? = nil, mtu: UInt32? = nil,
-    addressGeneration: AddressGeneration? = nil, address: MACAddress? = nil
+    addressGeneration: AddressGeneration? = nil, address: MACAddress? = nil, group: InterfaceGroup? = nil,
+    ipv4: IPv4Behaviour? = nil
   ) {
     self.master = master
     self.isUp = isUp
     self.mtu = mtu
     self.addressGeneration = addressGeneration
     self.address = address
+    self.group = group
+    self.ipv4 = ipv4
+  }
+}
+
+/// What the host's IPv4 does with an interface: net.ipv4.conf.INTERFACE.* (Documentation/networking/ip-sysctl.rst
+/// in the kernel). What is nil stays as it is.
+public struct IPv4Behaviour: Hashable, Sendable {
+  /// Packets that came in by it may go out by another.
+  public var forwards: Bool?
+  /// rp_filter: 0 takes every packet, 1 only those whose sender is reached by the interface, 2 those whose sender is
+  /// reached at all. The larger of this and `all`'s counts.
+  public var reversePathFilter: UInt32?
+  /// arp_ignore: 0 answers ARP for every address of the host, 8 for none. The larger of this and `all`'s counts.
+  public var arpIgnore: UInt32?
+
+  public init(forwards: Bool? = nil, reversePathFilter: UInt32? = nil, arpIgnore: UInt32? = nil) {
+    self.forwards = forwards
+    self.reversePathFilter = reversePathFilter
+    self.arpIgnore = arpIgnore
   }
 }
 
@@ -83,34 +108,12 @@ extension RouteRequest {
     return RouteRequest(operation: "delete link", subject: link.description, message: message.bytes)
   }
 
-  /// Creates a bridge, down; refused (EEXIST) when the name is taken.
-  public static func createBridge(_ name: InterfaceName) -> RouteRequest {
-    var message = NetlinkMessageBuilder(
-      type: RTM_NEWLINK, flags: NLM_F_CREATE | NLM_F_EXCL, link: .name(name))
-    message.nest(IFLA_LINKINFO) {
-      $0.append(IFLA_INFO_KIND, text: Array(LinkKind.bridge.rawValue.utf8))
-    }
-    return RouteRequest(operation: "create bridge", subject: "'\(name)'", message: message.bytes)
-  }
-
-  /// Gives an interface an IPv4 address; refused (EEXIST) when it has it.
-  public static func addAddress(_ interface: IPv4Interface, to index: InterfaceIndex)
-    -> RouteRequest
-  {
-    // struct ifaddrmsg (linux/if_addr.h): family, prefix length, flags, scope (0 is global), index.
-    var message = NetlinkMessageBuilder(type: RTM_NEWADDR, flags: NLM_F_CREATE | NLM_F_EXCL)
-    message.append(UInt8(AF_INET))
-    message.append(UInt8(interface.prefixLength))
-    message.append(UInt16(0))
-    message.append(UInt32(bitPattern: index.rawValue))
-    message.append(IFA_LOCAL, interface.address.octets)
-    message.append(IFA_ADDRESS, interface.address.octets)
-    if interface.prefixLength < 31 {
-      message.append(IFA_BROADCAST, interface.broadcast.octets)
-    }
-    return RouteRequest(
-      operation: "add address \(interface) to", subject: LinkReference.index(index).description,
-      message: message.bytes)
+  /// Deletes every interface of a group, or none; refused (ENODEV) when it has none.
+  public static func deleteLinks(group: InterfaceGroup) -> RouteRequest {
+    var message = NetlinkMessageBuilder(type: RTM_DELLINK)
+    message.append(contentsOf: [UInt8](repeating: 0, count: NetlinkMessageBuilder.linkHeaderSize))
+    message.append(IFLA_GROUP, integer: group.rawValue)
+    return RouteRequest(operation: "delete links of", subject: group.description, message: message.bytes)
   }
 
   /// Asks for one interface, without its counters.
@@ -120,26 +123,39 @@ extension RouteRequest {
     return RouteRequest(operation: "look up", subject: link.description, message: message.bytes)
   }
 
-  /// Asks for every interface, without their counters.
-  static var allLinks: RouteRequest {
+  /// Asks for every interface, or for every port of a bridge.
+  static func allLinks(master: InterfaceIndex? = nil, withStatistics: Bool = false) -> RouteRequest {
     var message = NetlinkMessageBuilder(type: RTM_GETLINK, flags: NLM_F_DUMP)
-    message.append(contentsOf: [UInt8](repeating: 0, count: 16))
-    message.append(IFLA_EXT_MASK, integer: UInt32(RTEXT_FILTER_SKIP_STATS))
+    message.append(contentsOf: [UInt8](repeating: 0, count: NetlinkMessageBuilder.linkHeaderSize))
+    if !withStatistics {
+      message.append(IFLA_EXT_MASK, integer: UInt32(RTEXT_FILTER_SKIP_STATS))
+    }
+    if let master {
+      message.append(IFLA_MASTER, integer: master.rawValue)
+    }
     return RouteRequest(operation: "list", subject: "interfaces", message: message.bytes)
   }
 }
 
 extension NetlinkMessageBuilder {
-  /// A message that opens with `struct ifinfomsg` (linux/rtnetlink.h): family, type, index, flags and which
-  /// of them to change. An index of 0 means "the one called IFLA_IFNAME".
-  fileprivate init(
-    type: Int, flags: CInt = 0, link: LinkReference, change: LinkChange = LinkChange()
+  /// The size of `struct ifinfomsg`.
+  static let linkHeaderSize = 16
+
+  /// A message that opens with `struct ifinfomsg`.
+  init(
+    type: Int, flags: CInt = 0, family: CInt = AF_UNSPEC, link: LinkReference, change: LinkChange = LinkChange()
   ) {
-    let up = LinkFlags.up.rawValue
     self.init(type: type, flags: flags)
-    append(UInt32(0))
+    appendLinkHeader(link, change, family: family)
+  }
+
+  /// Appends `struct ifinfomsg` (linux/rtnetlink.h): family, type, index, flags and which of them to change. An index
+  /// of 0 means "the one called IFLA_IFNAME".
+  mutating func appendLinkHeader(_ link: LinkReference, _ change: LinkChange, family: CInt = AF_UNSPEC) {
+    let up = LinkFlags.up.rawValue
+    append(UInt32(family))
     switch link {
-    case .index(let index): append(UInt32(bitPattern: index.rawValue))
+    case .index(let index): append(index.rawValue)
     case .name: append(UInt32(0))
     }
     append(change.isUp == true ? up : 0)
@@ -149,22 +165,49 @@ extension NetlinkMessageBuilder {
     }
   }
 
-  fileprivate mutating func append(_ change: LinkChange) {
+  mutating func append(_ change: LinkChange) {
     if let mtu = change.mtu {
       append(IFLA_MTU, integer: mtu)
     }
     if let address = change.address {
       append(IFLA_ADDRESS, address.octets)
     }
+    if let group = change.group {
+      append(IFLA_GROUP, integer: group.rawValue)
+    }
     switch change.master {
-    case .port(of: let bridge): append(IFLA_MASTER, integer: UInt32(bitPattern: bridge.rawValue))
+    case .port(of: let bridge): append(IFLA_MASTER, integer: bridge.rawValue)
     case .some(.none): append(IFLA_MASTER, integer: UInt32(0))
     case nil: break
     }
-    if let mode = change.addressGeneration {
-      nest(IFLA_AF_SPEC) { families in
+    appendFamilies(change)
+  }
+
+  /// Appends what concerns one address family only.
+  private mutating func appendFamilies(_ change: LinkChange) {
+    guard change.addressGeneration != nil || change.ipv4 != nil else { return }
+    nest(IFLA_AF_SPEC) { families in
+      if let behaviour = change.ipv4 {
+        families.nest(Int(AF_INET)) { family in
+          family.nest(Int(IFLA_INET_CONF)) { $0.append(behaviour) }
+        }
+      }
+      if let mode = change.addressGeneration {
         families.nest(Int(AF_INET6)) { $0.append(IFLA_INET6_ADDR_GEN_MODE, [mode.rawValue]) }
       }
+    }
+  }
+
+  /// IPV4_DEVCONF_* of linux/ip.h.
+  private mutating func append(_ behaviour: IPv4Behaviour) {
+    if let forwards = behaviour.forwards {
+      append(IPV4_DEVCONF_FORWARDING, integer: UInt32(forwards ? 1 : 0))
+    }
+    if let filter = behaviour.reversePathFilter {
+      append(IPV4_DEVCONF_RP_FILTER, integer: filter)
+    }
+    if let ignore = behaviour.arpIgnore {
+      append(IPV4_DEVCONF_ARP_IGNORE, integer: ignore)
     }
   }
 }

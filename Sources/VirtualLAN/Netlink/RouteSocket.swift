@@ -1,12 +1,13 @@
 import CNetlink
 import Glibc
+import NetworkAddresses
 
 /// A NETLINK_ROUTE socket: how this process talks to the kernel about interfaces.
 ///
 /// It speaks to the network namespace of the thread that made it. Everything is synchronous; the kernel
 /// works on a request inside the call that sends it, so no call ever waits for an answer. One user at a
 /// time (`~Copyable`, `mutating`); give each queue its own, or put one behind a `Mutex`.
-public struct RouteSocket: ~Copyable {
+public struct RouteSocket: ~Copyable, Sendable {
   /// How many requests were sent so far, those of batches counted one by one.
   public private(set) var messagesSent = 0
   /// How many `send` calls that took.
@@ -35,36 +36,23 @@ public struct RouteSocket: ~Copyable {
   ///   it (NETLINK_GET_STRICT_CHK).
   /// - Throws: `NetlinkError.call`.
   public init(isStrict: Bool = true) throws(NetlinkError) {
-    descriptor = try Self.open(isStrict: isStrict)
+    descriptor = try Self.open(namespace: nil, isStrict: isStrict)
   }
 
-  private static func open(isStrict: Bool) throws(NetlinkError) -> Descriptor {
-    func check(_ call: String, _ result: CInt) throws(NetlinkError) {
-      guard result >= 0 else {
-        throw .call(call, operation: "open", subject: "netlink socket", code: errno)
-      }
-    }
-    let type = CInt(SOCK_RAW.rawValue | SOCK_CLOEXEC.rawValue)
-    let socket = Glibc.socket(AF_NETLINK, type, NETLINK_ROUTE)
-    try check("socket", socket)
-    let descriptor = Descriptor(owning: socket)
+  /// Opens a socket that speaks to another network namespace.
+  ///
+  /// - Parameter namespace: an open descriptor of it, needed during the call only.
+  /// - Throws: `NetlinkError.call`, with EINVAL when the descriptor is no network namespace's.
+  public init(namespace: CInt) throws(NetlinkError) {
+    descriptor = try Self.open(namespace: namespace, isStrict: true)
+  }
 
-    // Without this the kernel's refusals carry a number only; with CAP_ACK they do not repeat the request.
-    try check("setsockopt", descriptor.setOption(SOL_NETLINK, NETLINK_EXT_ACK, 1))
-    try check("setsockopt", descriptor.setOption(SOL_NETLINK, NETLINK_CAP_ACK, 1))
+  private static func open(namespace: CInt?, isStrict: Bool) throws(NetlinkError) -> Descriptor {
+    let descriptor = try Descriptor.netlinkSocket(
+      NETLINK_ROUTE, namespace: namespace, receiveBufferSize: receiveBufferSize)
     if isStrict {
-      try check("setsockopt", descriptor.setOption(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1))
+      try descriptor.setNetlinkOption(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
     }
-    try check("setsockopt", descriptor.setOption(SOL_SOCKET, SO_RCVBUF, receiveBufferSize))
-
-    // Number 0 lets the kernel choose ours.
-    var own = cnetlink_kernel()
-    let bound = withUnsafeBytes(of: &own) { address in
-      bind(
-        socket, address.assumingMemoryBound(to: sockaddr.self).baseAddress, socklen_t(address.count)
-      )
-    }
-    try check("bind", bound)
     return descriptor
   }
 }
@@ -121,24 +109,86 @@ extension RouteSocket {
   }
 
   private mutating func link(_ reference: LinkReference) throws(NetlinkError) -> Link? {
-    let answers = try exchange([.link(reference)])
-    guard let refusal = answers.refusals.first?.refusal else { return answers.links.first }
+    var link: Link?
+    let answers = try exchange([.link(reference)]) { if case .link(let found) = $0 { link = found } }
+    guard let refusal = answers.refusals.first?.refusal else { return link }
     if refusal.code == ENODEV { return nil }
     throw .refused(refusal)
   }
+}
 
+// MARK: - Listings
+
+/// A listing during which what it lists changed may lack some of it, and is made again.
+/// `NetlinkError.changing` is thrown when that happens over and over; otherwise all throw what `perform` does.
+extension RouteSocket {
   /// Every interface of the namespace, in the kernel's order.
-  ///
-  /// A listing during which interfaces came or went may lack some, and is made again.
-  ///
-  /// - Throws: `NetlinkError.changing` when that happens over and over; otherwise as `perform`.
   public mutating func links() throws(NetlinkError) -> [Link] {
-    for _ in 0..<Self.mostListAttempts {
-      let answers = try exchange([.allLinks])
-      if let refusal = answers.refusals.first?.refusal { throw .refused(refusal) }
-      if !answers.isInterrupted { return answers.links }
+    try links(.allLinks())
+  }
+
+  /// Every interface with its counters, or every port of a bridge.
+  public mutating func linksWithStatistics(master: InterfaceIndex? = nil) throws(NetlinkError) -> [Link] {
+    try links(.allLinks(master: master, withStatistics: true)).filter { master == nil || $0.master == master }
+  }
+
+  private mutating func links(_ request: RouteRequest) throws(NetlinkError) -> [Link] {
+    try list(request) { if case .link(let link) = $0 { link } else { nil } }
+  }
+
+  /// Every address of every interface of the namespace.
+  public mutating func addresses() throws(NetlinkError) -> [InterfaceAddress] {
+    try list(.allAddresses) { if case .address(let address) = $0 { address } else { nil } }
+  }
+
+  /// Where packets for an address go; nil when nothing leads there.
+  public mutating func route(to destination: IPAddress) throws(NetlinkError) -> Route? {
+    var route: Route?
+    let answers = try exchange([.route(to: destination)]) { if case .route(let found) = $0 { route = found } }
+    guard let refusal = answers.refusals.first?.refusal else { return route }
+    if [ENETUNREACH, EHOSTUNREACH].contains(refusal.code) { return nil }
+    throw .refused(refusal)
+  }
+
+  /// The routes of the main table for what has no other, of both families, the preferred ones first.
+  public mutating func defaultRoutes() throws(NetlinkError) -> [Route] {
+    let routes = try routes(isIPv6: false) + routes(isIPv6: true)
+    return routes.sorted { $0.metric < $1.metric }
+  }
+
+  private mutating func routes(isIPv6: Bool) throws(NetlinkError) -> [Route] {
+    do {
+      return try list(.allRoutes(isIPv6: isIPv6)) {
+        if case .route(let route) = $0, route.destination == nil { route } else { nil }
+      }
+    } catch {
+      // The kernel makes the table for its first route.
+      if error.code == ENOENT { return [] }
+      throw error
     }
-    throw .changing(operation: "list interfaces", attempts: Self.mostListAttempts)
+  }
+
+  /// Forwarding tables: that of a device (a bridge's port: the bridge's entries for it too), those of a bridge and
+  /// all its ports, or all there are.
+  public mutating func forwardingTable(
+    of device: InterfaceIndex? = nil, bridge: InterfaceIndex? = nil
+  ) throws(NetlinkError) -> [ForwardingEntry] {
+    try list(.allForwarding(device: device, bridge: bridge)) {
+      guard case .forwarding(let entry) = $0, device == nil || entry.device == device else { return nil }
+      return entry
+    }
+  }
+
+  private mutating func list<Element>(
+    _ request: RouteRequest, _ element: (NetlinkReply.Content) -> Element?
+  ) throws(NetlinkError) -> [Element] {
+    for _ in 0..<Self.mostListAttempts {
+      var elements: [Element] = []
+      let answers = try exchange([request]) { if let found = element($0) { elements.append(found) } }
+      if let refusal = answers.refusals.first?.refusal { throw .refused(refusal) }
+      if !answers.isInterrupted { return elements }
+    }
+    throw .changing(operation: "\(request.operation) \(request.subject)", attempts: Self.mostListAttempts)
   }
 }
 
@@ -147,7 +197,6 @@ extension RouteSocket {
 extension RouteSocket {
   /// What came back for one packet of requests. A request that is not among the refusals was carried out.
   private struct Answers {
-    var links: [Link] = []
     var refusals: [NetlinkError.RefusedRequest] = []
     var isInterrupted = false
   }
@@ -157,9 +206,11 @@ extension RouteSocket {
   /// Only the last request asks for an acknowledgement. The kernel works on them in order and reports every
   /// refusal, asked or not, so that the last acknowledgement stands for all that were not refused; a refusal
   /// that found no room makes the next `recv` fail with ENOBUFS.
-  private mutating func exchange(_ requests: ArraySlice<RouteRequest>) throws(NetlinkError)
-    -> Answers
-  {
+  ///
+  /// - Parameter take: is handed what was asked for, bit by bit.
+  private mutating func exchange(
+    _ requests: ArraySlice<RouteRequest>, _ take: (NetlinkReply.Content) -> Void = { _ in }
+  ) throws(NetlinkError) -> Answers {
     guard let last = requests.last else { return Answers() }
     if hasLeftovers { discardLeftovers() }
     hasLeftovers = true
@@ -175,16 +226,14 @@ extension RouteSocket {
         guard position < requests.count else { continue }
         answers.isInterrupted = answers.isInterrupted || reply.isInterrupted
         switch reply.content {
-        case .link(let link):
-          answers.links.append(link)
         case .acknowledgement(let code, let message), .done(let code, let message):
           if code != 0 {
             let request = requests[requests.startIndex + position]
             answers.refusals.append(request.refused(at: position, code: code, message: message))
           }
           isComplete = isComplete || position == requests.count - 1
-        case .other:
-          break
+        default:
+          take(reply.content)
         }
       }
     }

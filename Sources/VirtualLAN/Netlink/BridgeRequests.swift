@@ -1,0 +1,58 @@
+import CNetlink
+import Glibc
+
+/// What to change about a bridge's port. What is nil stays as it is.
+public struct BridgePortChange: Hashable, Sendable {
+  /// Takes the sender of each frame that comes in by the port as the way back to it.
+  public var learns: Bool?
+  /// Answers ARP and neighbour solicitations for what is known to be behind the port, instead of asking there.
+  public var neighbourSuppression: Bool?
+  /// Sends frames for unknown unicast addresses out by the port.
+  public var floods: Bool?
+  /// Exchanges no frames with the other isolated ports.
+  public var isIsolated: Bool?
+
+  public init(
+    learns: Bool? = nil, neighbourSuppression: Bool? = nil, floods: Bool? = nil, isIsolated: Bool? = nil
+  ) {
+    self.learns = learns
+    self.neighbourSuppression = neighbourSuppression
+    self.floods = floods
+    self.isIsolated = isIsolated
+  }
+}
+
+extension RouteRequest {
+  /// Changes a port of a bridge; refused (EINVAL or EOPNOTSUPP) for what is none.
+  public static func changeBridgePort(_ link: LinkReference, _ change: BridgePortChange) -> RouteRequest {
+    var message = NetlinkMessageBuilder(type: RTM_SETLINK, family: AF_BRIDGE, link: link)
+    message.nest(IFLA_PROTINFO) { port in
+      port.append(IFLA_BRPORT_LEARNING, flag: change.learns)
+      port.append(IFLA_BRPORT_NEIGH_SUPPRESS, flag: change.neighbourSuppression)
+      port.append(IFLA_BRPORT_UNICAST_FLOOD, flag: change.floods)
+      port.append(IFLA_BRPORT_ISOLATED, flag: change.isIsolated)
+    }
+    return RouteRequest(operation: "change bridge port", subject: link.description, message: message.bytes)
+  }
+
+  /// Sets after how many seconds without a frame a bridge forgets an address that it learned; refused (EEXIST or
+  /// EOPNOTSUPP) for what is no bridge.
+  public static func changeBridge(_ link: LinkReference, ageingSeconds: UInt32) -> RouteRequest {
+    var message = NetlinkMessageBuilder(type: RTM_NEWLINK, link: link)
+    message.nest(IFLA_LINKINFO) { info in
+      info.append(IFLA_INFO_KIND, text: Array(LinkKind.bridge.rawValue.utf8))
+      // In the ticks that the kernel shows to user space (USER_HZ), 100 a second on every architecture in use.
+      info.nest(IFLA_INFO_DATA) { data in
+        data.append(IFLA_BR_AGEING_TIME, integer: ageingSeconds.multipliedReportingOverflow(by: 100).partialValue)
+      }
+    }
+    return RouteRequest(operation: "change bridge", subject: link.description, message: message.bytes)
+  }
+}
+
+extension NetlinkMessageBuilder {
+  fileprivate mutating func append(_ type: Int, flag: Bool?) {
+    guard let flag else { return }
+    append(type, [flag ? 1 : 0])
+  }
+}

@@ -1,0 +1,90 @@
+import CNetlink
+import Glibc
+import NetworkAddresses
+
+/// The far end of a pair of virtual Ethernet interfaces.
+public struct VethPeer: Hashable, Sendable {
+  public var name: InterfaceName
+  /// In bytes, the Ethernet header not counted.
+  public var mtu: UInt32?
+  /// Nil for one of the kernel's choice.
+  public var address: MACAddress?
+  /// An open descriptor of the network namespace in which it is made; nil for the socket's own.
+  public var namespace: CInt?
+  public var isUp: Bool
+
+  public init(
+    name: InterfaceName, mtu: UInt32? = nil, address: MACAddress? = nil, namespace: CInt? = nil, isUp: Bool = false
+  ) {
+    self.name = name
+    self.mtu = mtu
+    self.address = address
+    self.namespace = namespace
+    self.isUp = isUp
+  }
+}
+
+extension RouteRequest {
+  /// Creates a bridge, down; refused (EEXIST) when the name is taken.
+  public static func createBridge(
+    _ name: InterfaceName, mtu: UInt32? = nil, group: InterfaceGroup? = nil
+  ) -> RouteRequest {
+    create(.bridge, name, LinkChange(mtu: mtu, group: group)) { _ in }
+  }
+
+  /// Creates a VXLAN device, down, as a port of a bridge where one is named.
+  ///
+  /// Refused with EEXIST when the name is taken, or when another device of the namespace has its VNI and port.
+  public static func createVXLAN(
+    _ name: InterfaceName, _ settings: VXLANSettings, mtu: UInt32? = nil, group: InterfaceGroup? = nil,
+    master: InterfaceIndex? = nil
+  ) -> RouteRequest {
+    let change = LinkChange(master: master.map { .port(of: $0) }, mtu: mtu, group: group)
+    return create(.vxlan, name, change) { $0.append(settings) }
+  }
+
+  /// Creates a pair of virtual Ethernet interfaces, the near one as a port of a bridge where one is named, the far
+  /// one in its namespace, under its name and with its address from its first moment on.
+  ///
+  /// The near end has an IPv6 address of its own once both ends are up. One that shall have none is made down; then
+  /// come, in the same batch, `LinkChange(addressGeneration: .none)` and `LinkChange(isUp: true)`.
+  ///
+  /// Refused with EEXIST when either name is taken; nothing is left then.
+  public static func createVethPair(
+    host: InterfaceName, hostMTU: UInt32? = nil, hostMaster: InterfaceIndex? = nil, isUp: Bool = false,
+    peer: VethPeer
+  ) -> RouteRequest {
+    let change = LinkChange(
+      master: hostMaster.map { .port(of: $0) }, isUp: isUp ? true : nil, mtu: hostMTU)
+    return create(.veth, host, change) { data in
+      data.nest(CNetlink.VETH_INFO_PEER) { $0.append(peer) }
+    }
+  }
+
+  /// One RTM_NEWLINK for a link of a kind. Of `change` the kernel takes MTU, group, master and up or down here, and
+  /// no per-family settings.
+  private static func create(
+    _ kind: LinkKind, _ name: InterfaceName, _ change: LinkChange,
+    _ appendData: (inout NetlinkMessageBuilder) -> Void
+  ) -> RouteRequest {
+    var message = NetlinkMessageBuilder(
+      type: RTM_NEWLINK, flags: NLM_F_CREATE | NLM_F_EXCL, link: .name(name), change: change)
+    message.append(change)
+    message.nest(IFLA_LINKINFO) { info in
+      info.append(IFLA_INFO_KIND, text: Array(kind.rawValue.utf8))
+      info.nest(IFLA_INFO_DATA, appendData)
+    }
+    return RouteRequest(operation: "create \(kind.rawValue)", subject: "'\(name)'", message: message.bytes)
+  }
+}
+
+extension NetlinkMessageBuilder {
+  /// Appends what VETH_INFO_PEER holds (linux/veth.h): a `struct ifinfomsg` and attributes, as a message has them.
+  fileprivate mutating func append(_ peer: VethPeer) {
+    appendLinkHeader(.name(peer.name), LinkChange(isUp: peer.isUp ? true : nil))
+    append(LinkChange(mtu: peer.mtu, address: peer.address))
+    if let namespace = peer.namespace {
+      append(IFLA_NET_NS_FD, integer: namespace)
+    }
+  }
+}
