@@ -1,0 +1,92 @@
+import ChaosAPI
+import Glibc
+import StateFiles
+
+/// The LANs' definitions on disk, and the locks under which their kernel state changes hands between chaosd and
+/// the container plug-in, which runs without it.
+public struct LANStore: Sendable {
+  private let definitions: String
+  private let locks: String
+
+  /// - Parameters:
+  ///   - definitions: folder of one file a LAN; made at the first write.
+  ///   - locks: folder of one lock file a bridge; on tmpfs.
+  public init(definitions: String = "/etc/chaos/lans", locks: String = "/run/chaos/lans") {
+    self.definitions = definitions
+    self.locks = locks
+  }
+
+  private static let suffix = ".json"
+
+  private func path(_ name: String) -> String { "\(definitions)/\(name)\(Self.suffix)" }
+
+  /// The LAN of that name; nil when there is none.
+  ///
+  /// - Throws: `LANError`, also when the name cannot be one or the file is damaged.
+  public func load(_ name: String) throws(LANError) -> LANDefinition? {
+    do throws(APIError) {
+      try Names.checkLANName(name, field: "lan")
+    } catch {
+      throw LANError(.invalid, error.message, field: "lan")
+    }
+    return try read(path(name), name: name)
+  }
+
+  private func read(_ path: String, name: String) throws(LANError) -> LANDefinition? {
+    let bytes: [UInt8]?
+    do throws(StateFile.Failure) { bytes = try StateFile.read(path) } catch { throw LANError(error) }
+    guard let bytes else { return nil }
+    do {
+      let definition = try LANDefinition(json: try JSON(parsing: bytes))
+      guard definition.name == name else { throw LANError.refused("name", "not the file's", definition.name) }
+      return definition
+    } catch {
+      throw LANError(.system, "\(path): \(error)")
+    }
+  }
+
+  /// Every LAN, by name, and why those that cannot be read cannot.
+  public func loadAll() -> (lans: [LANDefinition], damaged: [LANError]) {
+    var lans: [LANDefinition] = []
+    var damaged: [LANError] = []
+    for file in StateFile.names(in: definitions).sorted() where file.hasSuffix(Self.suffix) {
+      do throws(LANError) {
+        if let lan = try read("\(definitions)/\(file)", name: String(file.dropLast(Self.suffix.count))) {
+          lans.append(lan)
+        }
+      } catch {
+        damaged.append(error)
+      }
+    }
+    return (lans, damaged)
+  }
+
+  /// Writes a LAN down so that it outlives a power cut.
+  public func save(_ lan: LANDefinition) throws(LANError) {
+    do throws(StateFile.Failure) {
+      try StateFile.makeFolder(definitions, mode: 0o755)
+      try StateFile.replace(path(lan.name), with: lan.json.pretty, mode: 0o644, durability: .powerCut)
+    } catch {
+      throw LANError(error)
+    }
+  }
+
+  public func remove(_ name: String) throws(LANError) {
+    do throws(StateFile.Failure) {
+      try StateFile.remove(path(name), durability: .powerCut)
+    } catch {
+      throw LANError(error)
+    }
+  }
+
+  /// Takes a LAN's lock, waiting for whoever holds it. Everyone who changes which ports a LAN has, or whether its
+  /// devices are there, holds it meanwhile.
+  public func lock(bridge: InterfaceName) throws(LANError) -> FileLock {
+    do throws(StateFile.Failure) {
+      try StateFile.makeFolder(locks, mode: 0o755)
+      return try FileLock.take("\(locks)/\(bridge).lock")
+    } catch {
+      throw LANError(error)
+    }
+  }
+}

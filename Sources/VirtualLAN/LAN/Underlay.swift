@@ -1,0 +1,94 @@
+import NetworkAddresses
+
+/// This host's end of a LAN's tunnels: the address VXLAN is sent from, and the interface that carries it.
+public struct Underlay: Hashable, Sendable {
+  public let address: IPAddress
+  public let device: InterfaceName
+  /// Of the interface, in bytes.
+  public let deviceMTU: Int
+
+  /// What is left for frames on a LAN, in bytes.
+  public var mtu: Int { deviceMTU - VXLANSettings.overhead(overIPv6: address.isIPv6) }
+}
+
+extension HostNetwork {
+  /// Finds the host's end for a choice.
+  ///
+  /// - Throws: `LANError` that names `vtep` or `device`; its kind is `unavailable` where waiting may help (an
+  ///   interface or address that is not there yet).
+  func underlay(_ choice: LANDefinition.Underlay) throws(LANError) -> Underlay {
+    switch choice {
+    case .address(let address): try underlay(address)
+    case .device(let name): try underlay(on: name)
+    case .automatic: try automaticUnderlay()
+    }
+  }
+
+  private func underlay(_ address: IPAddress) throws(LANError) -> Underlay {
+    let holder = try addresses().first { $0.address.address == address }
+    guard let holder, let link = try link(holder.index) else {
+      throw .refused("vtep", "not an address of this host", address, as: .unavailable)
+    }
+    return Underlay(address: address, device: link.name, deviceMTU: Int(link.mtu))
+  }
+
+  private func underlay(on name: InterfaceName) throws(LANError) -> Underlay {
+    guard let link = try ask({ socket throws(NetlinkError) in try socket.link(named: name) }) else {
+      throw .refused("device", "no such interface", name, as: .unavailable)
+    }
+    guard let address = try usableAddresses(of: link.index).first else {
+      throw .refused("device", "has no address to send VXLAN from", name, as: .unavailable)
+    }
+    return Underlay(address: address, device: name, deviceMTU: Int(link.mtu))
+  }
+
+  /// The default route's interface; without such a route the only interface with an address.
+  private func automaticUnderlay() throws(LANError) -> Underlay {
+    let routes = try ask { socket throws(NetlinkError) in try socket.defaultRoutes() }
+    var devices = routes.map(\.device)
+    if devices.isEmpty {
+      devices = Set(try addresses().filter { Self.isUsable($0) }.map(\.index)).sorted { $0.rawValue < $1.rawValue }
+      guard devices.count <= 1 else {
+        throw LANError(
+          .invalid,
+          "vtep: several interfaces have addresses and no default route tells which to use: "
+            + "give --vtep or --device", field: "vtep")
+      }
+    }
+    for device in devices {
+      guard let address = try usableAddresses(of: device).first, let link = try link(device) else { continue }
+      return Underlay(address: address, device: link.name, deviceMTU: Int(link.mtu))
+    }
+    throw LANError(.unavailable, "vtep: this host has no address to send VXLAN from", field: "vtep")
+  }
+
+  /// Addresses that other hosts can send to, IPv4 first.
+  private func usableAddresses(of index: InterfaceIndex) throws(LANError) -> [IPAddress] {
+    let usable = try addresses().filter { $0.index == index && Self.isUsable($0) }.map(\.address.address)
+    return usable.filter { !$0.isIPv6 } + usable.filter(\.isIPv6)
+  }
+
+  private static func isUsable(_ entry: InterfaceAddress) -> Bool {
+    let address = entry.address.address
+    return !address.isLoopback && !address.isLinkLocal && !address.isMulticast
+  }
+
+  private func addresses() throws(LANError) -> [InterfaceAddress] {
+    try ask { socket throws(NetlinkError) in try socket.addresses() }
+  }
+
+  private func link(_ index: InterfaceIndex) throws(LANError) -> Link? {
+    try ask { socket throws(NetlinkError) in try socket.link(index: index) }
+  }
+
+  /// Asks the kernel, with failures in this layer's form.
+  func ask<Answer: Sendable>(
+    _ body: (inout RouteSocket) throws(NetlinkError) -> Answer
+  ) throws(LANError) -> Answer {
+    do throws(NetlinkError) {
+      return try query(body)
+    } catch {
+      throw LANError(error)
+    }
+  }
+}
