@@ -20,7 +20,7 @@ public final class BackendServer {
   private enum Source {
     case listener, connection, console
     case events(DomainID)
-    case call(DomainID, vif: Int)
+    case call(DomainID, slot: Int)
   }
 
   private final class Connection {
@@ -61,13 +61,13 @@ public final class BackendServer {
         handle(event.data.fd, events: event.events, calls: &calls)
       }
       // Both queues of a vif often call at once; the guest needs one event.
-      for call in calls { domains[call.domain]?.notify(vif: call.vif) }
+      for call in calls { domains[call.domain]?.notify(slot: call.slot) }
     }
   }
 
   private struct Call: Hashable {
     let domain: DomainID
-    let vif: Int
+    let slot: Int
   }
 
   private func handle(_ descriptor: Int32, events: UInt32, calls: inout Set<Call>) {
@@ -78,10 +78,10 @@ public final class BackendServer {
     case .connection: serve(descriptor)
     case .console: serveConsole(descriptor, events: events)
     case .events(let domain): takeEvents(domain)
-    case .call(let domain, let vif):
+    case .call(let domain, let slot):
       var count: UInt64 = 0
       _ = read(descriptor, &count, 8)
-      calls.insert(Call(domain: domain, vif: vif))
+      calls.insert(Call(domain: domain, slot: slot))
     }
   }
 
@@ -125,8 +125,7 @@ public final class BackendServer {
     _ key: ControlProtocol.DomainKey, _ vifs: [ControlProtocol.Vif], _ descriptors: [Int32]
   ) throws {
     guard vifs.count <= Slots.maxVifs, Set(vifs.map(\.slot)).count == vifs.count,
-      vifs.allSatisfy({ Int($0.slot) < Slots.maxVifs && (16...4096).contains($0.windowFrames) }),
-      descriptors.count == 3 + 2 * vifs.count
+      vifs.allSatisfy(Self.isSound), descriptors.count == 3 + 2 * vifs.count
     else {
       for descriptor in descriptors { close(descriptor) }
       throw BackendError("attach domain \(key.domain)", errno: EINVAL)
@@ -142,7 +141,32 @@ public final class BackendServer {
       key: key, vifs: vifs, privcmd: privcmd, eventChannels: eventChannels, log: log, queues: queues)
     domains[key.domain] = domain
     watch(domain.eventDescriptor, .events(key.domain))
-    for (descriptor, vif) in domain.callDescriptors { watch(descriptor, .call(key.domain, vif: vif)) }
+    for (descriptor, slot) in domain.callDescriptors { watch(descriptor, .call(key.domain, slot: slot)) }
+  }
+
+  private func attachVif(
+    _ key: ControlProtocol.DomainKey, _ vif: ControlProtocol.Vif, _ descriptors: [Int32]
+  ) throws {
+    guard Self.isSound(vif), descriptors.count == 3, let domain = domains[key.domain], domain.key == key else {
+      for descriptor in descriptors { close(descriptor) }
+      throw BackendError("attach vif \(vif.slot) of domain \(key.domain)", errno: EINVAL)
+    }
+    let queue = DomainBackend.QueuePair(tap: descriptors[1], vhost: descriptors[2])
+    try domain.add(vif, privcmd: Descriptor(adopting: descriptors[0]), queue: queue)
+    for descriptor in domain.callDescriptors(ofSlot: Int(vif.slot)) {
+      watch(descriptor, .call(key.domain, slot: Int(vif.slot)))
+    }
+  }
+
+  /// Stops serving a vif; it is gone a moment later, like a detached domain.
+  private func detachVif(_ key: ControlProtocol.DomainKey, slot: Int) {
+    guard let domain = domains[key.domain], domain.key == key else { return }
+    for descriptor in domain.callDescriptors(ofSlot: slot) { unwatch(descriptor) }
+    if let vif = domain.remove(slot: slot) { retirement.retire(vif) }
+  }
+
+  private static func isSound(_ vif: ControlProtocol.Vif) -> Bool {
+    Int(vif.slot) < Slots.maxVifs && (16...4096).contains(vif.windowFrames)
   }
 
   /// Stops serving a domain. Its descriptors and mappings go a moment later: who waits for the domain's end sees
@@ -266,6 +290,9 @@ public final class BackendServer {
     case .attach(let key, let vifs):
       try attach(key, vifs, descriptors)
       return .done
+    case .attachVif(let key, let vif):
+      try attachVif(key, vif, descriptors)
+      return .done
     case .console(let domain, let follow, let input):
       try openConsole(domain, follow: follow, input: input, descriptors)
       return .done
@@ -273,8 +300,9 @@ public final class BackendServer {
       for descriptor in descriptors { close(descriptor) }
     }
     switch request {
-    case .attach, .console: break
+    case .attach, .attachVif, .console: break
     case .detach(let domain): detach(domain)
+    case .detachVif(let key, let slot): detachVif(key, slot: Int(slot))
     case .setFeatures(let domain, let slot, let features):
       try served(domain).setFeatures(slot: Int(slot), features)
     case .powerctl(let domain, let bits): try served(domain).request(bits)

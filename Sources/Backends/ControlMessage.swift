@@ -42,6 +42,11 @@ public enum ControlProtocol {
     case attach(DomainKey, vifs: [Vif])
     /// Stop serving a domain and let go of everything of it.
     case detach(DomainID)
+    /// Serve one more vif of a domain that is served. Descriptors: privcmd restricted to it, a tap queue and a
+    /// vhost-net instance.
+    case attachVif(DomainKey, Vif)
+    /// Stop serving one vif. Not an error when it is not served.
+    case detachVif(DomainKey, slot: UInt8)
     /// The features in force on a vif changed (an image was loaded into a blank shell).
     case setFeatures(DomainID, slot: UInt8, features: UInt64)
     /// Show a domain's console on the stream socket that comes along: what is in the log, then, if `follow`,
@@ -95,6 +100,12 @@ private struct Writer {
     bytes += key.handle.octets
   }
 
+  mutating func put(_ vif: ControlProtocol.Vif) {
+    put(vif.slot)
+    put(vif.windowFrames)
+    put(vif.features)
+  }
+
   mutating func put(_ status: ControlProtocol.Status) {
     put(status.key)
     put(status.status)
@@ -132,6 +143,10 @@ private struct Reader {
     let domain = try domain()
     guard let handle = DomainHandle(try take(16)) else { throw ControlMessageError() }
     return ControlProtocol.DomainKey(domain: domain, handle: handle)
+  }
+
+  mutating func vif() throws(ControlMessageError) -> ControlProtocol.Vif {
+    ControlProtocol.Vif(slot: try integer(), windowFrames: try integer(), features: try integer())
   }
 
   mutating func status() throws(ControlMessageError) -> ControlProtocol.Status {
@@ -173,9 +188,7 @@ extension ControlProtocol.Request {
         writer.put(key)
         writer.put(UInt8(vifs.count))
         for vif in vifs {
-          writer.put(vif.slot)
-          writer.put(vif.windowFrames)
-          writer.put(vif.features)
+          writer.put(vif)
         }
       }
     case .detach(let domain): message(2) { $0.put(domain.rawValue) }
@@ -198,6 +211,16 @@ extension ControlProtocol.Request {
       }
     case .list(let from): message(6) { $0.put(from.rawValue) }
     case .subscribe: message(7)
+    case .attachVif(let key, let vif):
+      message(8) { writer in
+        writer.put(key)
+        writer.put(vif)
+      }
+    case .detachVif(let key, let slot):
+      message(9) { writer in
+        writer.put(key)
+        writer.put(slot)
+      }
     }
   }
 
@@ -209,9 +232,7 @@ extension ControlProtocol.Request {
       var vifs: [ControlProtocol.Vif] = []
       let count = try reader.integer(UInt8.self)
       for _ in 0..<count {
-        vifs.append(
-          ControlProtocol.Vif(
-            slot: try reader.integer(), windowFrames: try reader.integer(), features: try reader.integer()))
+        vifs.append(try reader.vif())
       }
       self = .attach(key, vifs: vifs)
     case 2: self = .detach(try reader.domain())
@@ -221,6 +242,8 @@ extension ControlProtocol.Request {
     case 5: self = .powerctl(try reader.domain(), bits: try reader.integer())
     case 6: self = .list(from: try reader.domain())
     case 7: self = .subscribe
+    case 8: self = .attachVif(try reader.key(), try reader.vif())
+    case 9: self = .detachVif(try reader.key(), slot: try reader.integer())
     default: throw ControlMessageError()
     }
     try reader.finish()

@@ -11,14 +11,17 @@ final class DomainBackend {
   private let pages: ControlPages
   private let channels: EventChannelSet
   private let consolePort, powerctlPort: EventChannel.Port
-  private var vifs: [VifBackend] = []
+  /// By ABI slot.
+  private var vifs: [Int: VifBackend] = [:]
+  /// Our ends of the vifs' event channels, by slot. They stay bound when a vif goes: the guest's ends are never
+  /// closed either, and the slot may be used again.
+  private var vifPorts: [Int: EventChannel.Port] = [:]
   private var log: ConsoleLog
   /// The guest's half of powerctl as last seen.
   private(set) var guestState: Powerctl.GuestState
 
   /// One vif: its window, its vhost-net instance and our end of its event channel.
   private final class VifBackend {
-    let slot: Int
     // Before the window, so that it is stopped before what it works on is unmapped: members go in this order.
     let vhost: VhostNet
     let window: RestrictedMapping
@@ -28,10 +31,9 @@ final class DomainBackend {
     var kicked: (receive: UInt16, transmit: UInt16)
 
     init(
-      slot: Int, window: consuming RestrictedMapping, vhost: consuming VhostNet, port: EventChannel.Port,
+      window: consuming RestrictedMapping, vhost: consuming VhostNet, port: EventChannel.Port,
       rings: VifRings
     ) {
-      self.slot = slot
       self.window = window
       self.vhost = vhost
       self.port = port
@@ -61,9 +63,10 @@ final class DomainBackend {
     powerctlPort = try channels.bind(EventChannel.Port(rawValue: Slots.powerctlPort))
     guestState = Powerctl.read(pages, base: Self.powerctlBase)
     for (vif, pair) in zip(vifs, queues) {
-      self.vifs.append(try start(vif, pair, privcmd: privcmd.raw))
+      self.vifs[Int(vif.slot)] = try start(vif, pair, privcmd: privcmd.raw)
     }
-    recover()
+    for vif in self.vifs.values { lookOnce(vif) }
+    channels.notify(consolePort)
   }
 
   private static let powerctlBase = GuestFrame.size
@@ -99,33 +102,44 @@ final class DomainBackend {
       vhost: Descriptor(adopting: queue.vhost), tap: Descriptor(adopting: queue.tap), window: window,
       guestAddress: first.address, rings: rings)
     try vhost.setOffloads(VifFeatures(rawValue: vif.features))
-    let port = try channels.bind(EventChannel.Port(rawValue: Slots.port(vif: slot)))
-    return VifBackend(slot: slot, window: window, vhost: vhost, port: port, rings: rings)
+    let port = try vifPorts[slot] ?? channels.bind(EventChannel.Port(rawValue: Slots.port(vif: slot)))
+    vifPorts[slot] = port
+    return VifBackend(window: window, vhost: vhost, port: port, rings: rings)
   }
 
   /// After a predecessor died events may have been lost both ways: look at everything once. Spurious events
   /// are legal, and a guest that has not started gets none that matter.
-  private func recover() {
-    for vif in vifs {
-      vif.vhost.kick(.receive)
-      vif.vhost.kick(.transmit)
-      channels.notify(vif.port)
-    }
-    channels.notify(consolePort)
+  private func lookOnce(_ vif: VifBackend) {
+    vif.vhost.kick(.receive)
+    vif.vhost.kick(.transmit)
+    channels.notify(vif.port)
   }
+
+  /// Takes one more vif over; one that was in its slot must have been removed. The descriptors are owned from now
+  /// on, on failure too.
+  func add(_ vif: ControlProtocol.Vif, privcmd: consuming Descriptor, queue: QueuePair) throws {
+    let slot = Int(vif.slot)
+    guard vifs[slot] == nil else { throw BackendError("vif \(slot) of domain \(key.domain)", errno: EEXIST) }
+    let added = try start(vif, queue, privcmd: privcmd.raw)
+    vifs[slot] = added
+    lookOnce(added)
+  }
+
+  /// Stops serving a vif, which the caller lets go of; nil when there is none in the slot.
+  func remove(slot: Int) -> AnyObject? { vifs.removeValue(forKey: slot) }
 
   // MARK: Descriptors to wait for
 
   var eventDescriptor: Int32 { channels.descriptor }
 
-  /// The eventfds by which the kernel asks to tell the guest, with the vif each belongs to.
-  var callDescriptors: [(descriptor: Int32, vif: Int)] {
-    vifs.indices.flatMap { index in
-      [
-        (vifs[index].vhost.receiveCall.raw, index),
-        (vifs[index].vhost.transmitCall.raw, index),
-      ]
-    }
+  /// The eventfds by which the kernel asks to tell the guest, with the slot of the vif each belongs to.
+  var callDescriptors: [(descriptor: Int32, slot: Int)] {
+    vifs.keys.flatMap { slot in callDescriptors(ofSlot: slot).map { ($0, slot) } }
+  }
+
+  func callDescriptors(ofSlot slot: Int) -> [Int32] {
+    guard let vif = vifs[slot] else { return [] }
+    return [vif.vhost.receiveCall.raw, vif.vhost.transmitCall.raw]
   }
 
   // MARK: Doorbells
@@ -145,7 +159,7 @@ final class DomainBackend {
         rung.consoleOutput += takeConsoleOutput()
       } else if port == powerctlPort.rawValue {
         rung.powerctlChanged = rung.powerctlChanged || refreshGuestState()
-      } else if let vif = vifs.first(where: { $0.port.rawValue == port }) {
+      } else if let vif = vifs.values.first(where: { $0.port.rawValue == port }) {
         kick(vif)
       }
     }
@@ -167,10 +181,12 @@ final class DomainBackend {
   }
 
   /// Tells the guest of used buffers of a vif.
-  func notify(vif index: Int) { channels.notify(vifs[index].port) }
+  func notify(slot: Int) {
+    if let vif = vifs[slot] { channels.notify(vif.port) }
+  }
 
   func setFeatures(slot: Int, _ features: UInt64) throws(BackendError) {
-    guard let vif = vifs.first(where: { $0.slot == slot }) else {
+    guard let vif = vifs[slot] else {
       throw BackendError("vif \(slot) of domain \(key.domain)", errno: ENODEV)
     }
     try vif.vhost.setOffloads(VifFeatures(rawValue: features))

@@ -1,12 +1,12 @@
 import Dispatch
 import Synchronization
 
-/// Lets go of domains on a thread of its own: stopping a vhost-net instance waits for the kernel some 15 ms, and
+/// Lets go of domains and vifs on a thread of its own: stopping a vhost-net instance waits for the kernel some 15 ms, and
 /// other guests' doorbells must not wait with it.
 final class Retirement: Sendable {
-  /// Hands a domain to the thread. The server has dropped it, so that nobody else uses it any more.
+  /// Hands something to the thread. The server has dropped it, so that nobody else uses it any more.
   private struct Retired: @unchecked Sendable {
-    let domain: DomainBackend
+    let object: AnyObject
   }
 
   private let waiting = Mutex<[Retired]>([])
@@ -22,9 +22,9 @@ final class Retirement: Sendable {
     }
   }
 
-  /// - Parameter domain: the last reference to it.
-  func retire(_ domain: consuming DomainBackend) {
-    let retired = Retired(domain: domain)
+  /// - Parameter object: the last reference to a ``DomainBackend`` or to a vif of one.
+  func retire(_ object: consuming AnyObject) {
+    let retired = Retired(object: object)
     waiting.withLock { $0.append(retired) }
     wake.signal()
   }

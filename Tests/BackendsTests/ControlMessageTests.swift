@@ -19,6 +19,8 @@ import Xen
         ControlProtocol.Vif(slot: 14, windowFrames: 4096, features: .max),
       ]),
     .detach(DomainID(rawValue: 7)),
+    .attachVif(key, ControlProtocol.Vif(slot: 14, windowFrames: 64, features: 0x1_2000_8000)),
+    .detachVif(key, slot: 14),
     .setFeatures(DomainID(rawValue: 7), slot: 3, features: 0x1_2000_8003),
     .console(DomainID(rawValue: 7), follow: true, input: false),
     .console(DomainID(rawValue: 7), follow: false, input: true),
