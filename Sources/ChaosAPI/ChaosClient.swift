@@ -148,7 +148,7 @@ public struct ChaosClient: ~Copyable {
   }
 
   public mutating func removePeer(_ lan: String, _ address: String) throws(APIError) {
-    try callWithoutAnswer(.delete, lanPath(lan, "/peers/\(percentEncoded(address))"))
+    try callWithoutAnswer(.delete, lanPath(lan, "/peers/\(try component(address, "address"))"))
   }
 
   /// Lets an interface of the host join a LAN.
@@ -158,7 +158,7 @@ public struct ChaosClient: ~Copyable {
   }
 
   public mutating func detach(_ lan: String, _ interface: String) throws(APIError) {
-    try callWithoutAnswer(.delete, lanPath(lan, "/interfaces/\(percentEncoded(interface))"))
+    try callWithoutAnswer(.delete, lanPath(lan, "/interfaces/\(try component(interface, "interface"))"))
   }
 
   // MARK: EVPN
@@ -244,7 +244,7 @@ public struct ChaosClient: ~Copyable {
   public mutating func addImage(
     _ name: String, _ content: HTTPClient.Body
   ) throws(APIError) -> ImageInfo {
-    try call(.put, "/v1/images/\(percentEncoded(name))", content)
+    try call(.put, "/v1/images/\(try component(name, "name"))", content)
   }
 
   /// What is sent without a name: kept only while a guest or a flavour uses it.
@@ -260,17 +260,23 @@ public struct ChaosClient: ~Copyable {
   }
 
   public mutating func removeImage(_ name: String) throws(APIError) {
-    try callWithoutAnswer(.delete, "/v1/images/\(percentEncoded(name))")
+    try callWithoutAnswer(.delete, "/v1/images/\(try component(name, "name"))")
   }
 
   // MARK: Calls
 
-  private func path(_ reference: String, _ rest: String = "") -> String {
-    "/v1/guests/\(percentEncoded(reference))\(rest)"
+  private func path(_ reference: String, _ rest: String = "") throws(APIError) -> String {
+    "/v1/guests/\(try component(reference, "guest"))\(rest)"
   }
 
-  private func lanPath(_ name: String, _ rest: String = "") -> String {
-    "/v1/lans/\(percentEncoded(name))\(rest)"
+  private func lanPath(_ name: String, _ rest: String = "") throws(APIError) -> String {
+    "/v1/lans/\(try component(name, "lan"))\(rest)"
+  }
+
+  /// A name as one component of a path. An empty one would leave the path of all there are.
+  private func component(_ name: String, _ field: String) throws(APIError) -> String {
+    guard !name.isEmpty else { throw APIError(.invalidArgument, "\(field): empty", field: field) }
+    return percentEncoded(name)
   }
 
   /// Sends a request; throws what it was refused with, else leaves the body to be read.

@@ -3,7 +3,7 @@ import ChaosAPI
 /// One command of `chaos`, declared once: the parser, the help texts, the man pages and the shell completions
 /// are all made from it.
 struct Command: Sendable {
-  /// One word, or two for a command of a group: `pool status`.
+  /// One word, or more for a command of a group: `pool status`, `lan peer add`.
   let name: String
   var aliases: [String] = []
   /// One line, beginning with a verb.
@@ -47,6 +47,9 @@ enum ValueKind: Sendable {
   /// A stored image or a file.
   case image
   case storedImage
+  case lan
+  /// A network interface of the host.
+  case interface
   case command
   case choice([String])
 }

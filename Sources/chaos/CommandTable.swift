@@ -5,22 +5,30 @@ let commands: [Command] = [
   createCommand, listCommand, infoCommand, consoleCommand, logsCommand, pauseCommand,
   unpauseCommand, shutdownCommand, destroyCommand, poolStatusCommand, poolSetCommand,
   poolDrainCommand, poolFillCommand, imageAddCommand, imageListCommand, imageRemoveCommand,
-  hostCommand, versionCommand, completionCommand, helpCommand,
+  vifAddCommand, vifRemoveCommand, vifListCommand, lanCreateCommand, lanListCommand, lanInfoCommand,
+  lanDeleteCommand, lanAttachCommand, lanDetachCommand, lanPeerAddCommand, lanPeerRemoveCommand,
+  lanPeerListCommand, evpnEnableCommand, evpnDisableCommand, evpnStatusCommand, hostCommand, versionCommand,
+  completionCommand, helpCommand,
 ]
 
-/// Commands of two words share their first: what the group is about.
+/// Commands of several words share all but the last: what the group is about. A group inside another comes after
+/// it.
 let groups: [(name: String, summary: String)] = [
   ("pool", "Manage the pool of prepared shells."),
   ("image", "Manage stored images."),
+  ("vif", "Manage the network interfaces of guests."),
+  ("lan", "Manage virtual LANs, which span hosts."),
+  ("lan peer", "Manage the other hosts of a LAN of mode static."),
+  ("lan evpn", "Manage how this host takes part in EVPN."),
 ]
 
 // MARK: Options of several commands
 
-private let formatOption = Option(
+let formatOption = Option(
   name: "format", value: .init(name: "FORMAT", kind: .choice(["text", "json"])),
   summary: "Print text for people (the default) or json for programs.")
 
-private let socketOption = Option(
+let socketOption = Option(
   name: "socket", value: .init(name: "PATH", kind: .file),
   summary: "Reach chaosd at this socket instead of $CHAOS_SOCKET or /run/chaos/chaosd.sock.")
 
@@ -34,10 +42,10 @@ private let windowOption = Option(
   name: "window", value: .init(name: "KIB"),
   summary: "The size of each vif's window of shared memory: a power of two, 64 to 16384.")
 
-private let guestOperand = Operand(name: "REF", kind: .guest)
+let guestOperand = Operand(name: "REF", kind: .guest)
 private let guestOperands = Operand(name: "REF", isRepeated: true, kind: .guest)
 
-private let referenceText = "REF is a guest's name, UUID or domain ID."
+let referenceText = "REF is a guest's name, UUID or domain ID."
 
 private let severalText = """
   REF is a guest's name, UUID or domain ID. Where there are several, each is tried; the exit status is that \
@@ -60,11 +68,11 @@ private let createCommand = Command(
     What the guest is to be comes from CONFIG, a JSON file ('-' is standard input), from options, or from \
     both; an option overrides what CONFIG says, and --vif replaces all of its vifs. The keys of CONFIG are \
     name, kernel (or image), ramdisk, cmdline, memory (MiB), vcpus, paused, pool, count, window (KiB), uuid \
-    and vifs, a list of objects with bridge, mac, ip, gateway, ip6, gateway6 and mtu.
+    and vifs, a list of objects with bridge or lan, mac, ip, gateway, ip6, gateway6 and mtu.
     """,
     imageText,
     """
-    A SPEC of --vif is KEY=VALUE pairs joined by commas, with the keys of a vif. Only bridge is needed.
+    A SPEC of --vif is KEY=VALUE pairs joined by commas, with the keys of a vif. Only bridge or lan is needed.
     """,
     """
     With --count, the guests are named NAME-1, NAME-2 and so on. Where a MAC or IP address is given, it is \
@@ -108,6 +116,9 @@ private let createCommand = Command(
     Example(
       command: "chaos create --image daytime --vif bridge=br0,ip=10.1.0.2/24 --name web",
       comment: "One guest from a stored image."),
+    Example(
+      command: "chaos create --image daytime --vif lan=red --vif bridge=br0",
+      comment: "One on a virtual LAN (see chaos lan create) and on a bridge."),
     Example(
       command: "chaos create web.json --count 100 --name web",
       comment: "A hundred guests of one config: web-1 to web-100."),

@@ -126,7 +126,7 @@ func createRequest(_ invocation: Invocation) throws(APIError) -> CreateRequest {
   if invocation.has("no-pool") { request.pool = false }
   if invocation.has("vif") {
     request.vifs = try invocation.values("vif").map { text throws(APIError) in
-      try vif(text, invocation)
+      try vifRequest(text, givenAs: "option '--vif'", invocation)
     }
   }
   return request
@@ -145,42 +145,4 @@ private func readConfig(_ path: String) throws(APIError) -> CreateRequest {
   } catch {
     throw APIError(error.code, "\(path): \(error.message)", field: error.field)
   }
-}
-
-/// `bridge=br0,ip=10.1.0.2/24`
-private func vif(_ text: String, _ invocation: Invocation) throws(APIError) -> VifRequest {
-  let keys = ["bridge", "mac", "ip", "gateway", "ip6", "gateway6", "mtu"]
-  var vif = VifRequest(bridge: "")
-  var seen: [String] = []
-  for pair in text.utf8.split(separator: UInt8(ascii: ","), omittingEmptySubsequences: false) {
-    guard let equals = pair.firstIndex(of: UInt8(ascii: "=")) else {
-      throw invocation.usage("option '--vif': expected KEY=VALUE, got '\(String(pair) ?? "")'")
-    }
-    let key = String(decoding: pair[..<equals], as: UTF8.self)
-    let value = String(decoding: pair[pair.index(after: equals)...], as: UTF8.self)
-    guard !seen.contains(key) else {
-      throw invocation.usage("option '--vif': key '\(key)' given twice")
-    }
-    seen.append(key)
-    switch key {
-    case "bridge": vif.bridge = value
-    case "mac": vif.mac = value
-    case "ip": vif.ip = value
-    case "gateway": vif.gateway = value
-    case "ip6": vif.ip6 = value
-    case "gateway6": vif.gateway6 = value
-    case "mtu":
-      guard let mtu = Int(value) else {
-        throw invocation.usage("option '--vif': expected an integer for mtu, got '\(value)'")
-      }
-      vif.mtu = mtu
-    default:
-      throw invocation.usage(
-        "option '--vif': unknown key '\(key)'" + suggestion(for: key, among: keys))
-    }
-  }
-  guard seen.contains("bridge") else {
-    throw invocation.usage("option '--vif': missing bridge=NAME in '\(text)'")
-  }
-  return vif
 }

@@ -61,7 +61,8 @@ func factSheet(_ guest: GuestInfo, now: Int) -> String {
   if !guest.cmdline.isEmpty { sheet.add("Command line", guest.cmdline) }
   sheet.add("Created", "\(guest.created) (\(uptime(since: guest.created, now: now)) ago)")
   for vif in guest.vifs {
-    var text = "\(vif.mac) on \(vif.bridge), tap \(vif.tap), MTU \(vif.mtu)"
+    let place = vif.lan.map { "LAN \($0), bridge \(vif.bridge)" } ?? vif.bridge
+    var text = "\(vif.mac) on \(place), tap \(vif.tap), MTU \(vif.mtu)"
     if let ip = vif.ip { text += ", \(ip)" }
     if let gateway = vif.gateway { text += " via \(gateway)" }
     if let ip6 = vif.ip6 { text += ", \(ip6)" }

@@ -9,8 +9,7 @@ func help(_ invocation: Invocation) throws(APIError) -> ExitStatus {
     printOut(overview())
   } else {
     let name = invocation.operands.joined(separator: " ")
-    let isGroup = groups.contains { $0.name == name }
-    printOut(isGroup ? overview(ofGroup: name) : helpText(try findCommand(name)))
+    printOut(isGroup(name) ? overview(ofGroup: name) : helpText(try findCommand(name)))
   }
   return .success
 }
@@ -22,8 +21,8 @@ let exitStatuses: [(status: Int, meaning: String)] = [
   (0, "Done."),
   (1, "Failed, in a way that has no status of its own."),
   (2, "The command line is wrong, or chaosd refused what it was asked."),
-  (3, "There is no such guest or image."),
-  (4, "The name is taken, or the guest's state does not allow it."),
+  (3, "There is no such guest, image or LAN."),
+  (4, "The name is taken, or the state of the guest or LAN does not allow it."),
   (5, "The host has no room: memory, descriptors, ports."),
   (6, "It did not happen in time."),
   (7, "chaosd cannot be reached, or its socket may not be opened."),

@@ -78,6 +78,10 @@ struct Invocation: Sendable {
     if operands.count < required.count {
       throw usage("missing \(required[operands.count].name)")
     }
+    // In a path of the API nothing would stand for all.
+    if let position = operands.firstIndex(of: ""), let operand = command.operand(at: position) {
+      throw usage("\(operand.name) is empty")
+    }
     if command.operands.last?.isRepeated != true, operands.count > command.operands.count {
       throw usage("unexpected argument '\(operands[command.operands.count])'")
     }
@@ -125,6 +129,12 @@ struct Invocation: Sendable {
 extension Command {
   /// With the one that every command has.
   var allOptions: [Option] { options + [helpOption] }
+
+  /// The one that the word at `position` is; nil past the last.
+  fileprivate func operand(at position: Int) -> Operand? {
+    if position < operands.count { return operands[position] }
+    return operands.last.flatMap { $0.isRepeated ? $0 : nil }
+  }
 }
 
 let helpOption = Option(name: "help", letter: "h", summary: "Show this help.")

@@ -13,6 +13,10 @@ func complain(_ message: String) {
   Stream.error.write("chaos: \(plain(message))\n")
 }
 
+func printWarning(_ warning: String) {
+  complain("warning: \(warning)")
+}
+
 /// One value: laid out for people on a terminal, else on one line for programs.
 func printJSON(_ value: JSON) {
   if isTerminal(Stream.output.descriptor) {

@@ -26,17 +26,21 @@ private func dispatch(_ arguments: ArraySlice<String>) throws(APIError) -> ExitS
     let known = ["--version", "--help"]
     throw .usage("unknown option '\(first)'" + suggestion(for: first, among: known), of: nil)
   }
-  if let group = groups.first(where: { $0.name == first }) {
-    guard let second = arguments.dropFirst().first else {
-      throw .usage("missing command of '\(group.name)'", of: group.name)
-    }
-    if second == "--help" || second == "-h" {
-      printOut(overview(ofGroup: group.name))
+  var name = first
+  var rest = arguments.dropFirst()
+  while isGroup(name) {
+    guard let next = rest.popFirst() else { throw .usage("missing command of '\(name)'", of: name) }
+    if next == "--help" || next == "-h" {
+      printOut(overview(ofGroup: name))
       return .success
     }
-    return try run(findCommand("\(first) \(second)"), arguments.dropFirst(2))
+    name += " \(next)"
   }
-  return try run(findCommand(first), arguments.dropFirst())
+  return try run(findCommand(name), rest)
+}
+
+func isGroup(_ name: String) -> Bool {
+  groups.contains { $0.name == name }
 }
 
 private func run(_ command: Command, _ arguments: ArraySlice<String>) throws(APIError) -> ExitStatus {
@@ -53,8 +57,7 @@ func findCommand(_ name: String) throws(APIError) -> Command {
   for command in commands where command.name == name || command.aliases.contains(name) {
     return command
   }
-  let words = name.split(separator: " ")
-  let group = words.count > 1 ? words.first.map(String.init) : nil
+  let group = groups.last { name.hasPrefix($0.name + " ") }?.name
   let known = commands.flatMap { [$0.name] + $0.aliases } + groups.map { $0.name }
   throw .usage("unknown command '\(name)'" + suggestion(for: name, among: known), of: group)
 }
@@ -71,7 +74,7 @@ extension Invocation {
     return ChaosClient.defaultSocketPath
   }
 
-  /// Does something to each of the guests or images named, going on after a failure. The first failure's
+  /// Does something to each of the guests, images or LANs named, going on after a failure. The first failure's
   /// status is returned.
   func forEachOperand(
     _ body: (String) throws(APIError) -> Void

@@ -10,7 +10,7 @@ private let guestInfo = GuestInfo(
   vifs: [
     VifInfo(index: 0, mac: "52:54:00:00:00:01", bridge: "br0", tap: "vif7.0", mtu: 1500),
     VifInfo(
-      index: 1, mac: "52:54:00:00:00:02", bridge: "br1", tap: "vif7.1", ip: "10.1.0.2/24",
+      index: 1, mac: "52:54:00:00:00:02", bridge: "lan100", lan: "red", tap: "vif7.1", ip: "10.1.0.2/24",
       gateway: "10.1.0.1", ip6: "fd00::2/64", gateway6: "fe80::1", mtu: 1450),
   ])
 private let created = CreateResult(guest: guestInfo, shell: .hot, microseconds: 812)
@@ -167,6 +167,71 @@ struct ChaosClientTests {
         "PUT /v1/images/a HTTP/1.1", "POST /v1/images?kind=ramdisk HTTP/1.1",
         "DELETE /v1/images/a HTTP/1.1", "GET /v1/guests/web/log?follow=true HTTP/1.1",
       ])
+  }
+
+  @Test("every call about LANs, EVPN and vifs asks what the API describes")
+  func networkTargets() throws {
+    let vif = guestInfo.vifs[1]
+    let peers = [LANPeer(address: "2001:db8::2", macs: ["52:54:00:00:00:01"])]
+    let lan = LANInfo(
+      name: "red", vni: 100, mode: .static, bridge: "lan100", isUp: false, state: .ready, peers: peers)
+    let evpn = EVPNStatus(enabled: true, asNumber: 65_000, reflector: true)
+    let lans = LANList(lans: [
+      LANSummary(name: "red", vni: 100, mode: .static, state: .ready, members: 0, bridge: "lan100")
+    ])
+    let peerList = LANPeerList(peers: peers).json.description
+    let empty = "HTTP/1.1 204 No Content\r\n\r\n"
+    let server = ScriptedServer(answers: [
+      answer("201 Created", vif.json.description), empty, answer("200 OK", lans.json.description),
+      answer("201 Created", lan.json.description), answer("200 OK", lan.json.description), empty, empty,
+      answer("200 OK", peerList), answer("201 Created", peerList), empty,
+      answer("201 Created", lan.json.description), empty, answer("200 OK", evpn.json.description),
+      answer("200 OK", evpn.json.description), empty,
+    ])
+    var client = ChaosClient(socketPath: server.path)
+    #expect(try client.addVif("web", VifRequest(lan: "red")) == vif)
+    try client.removeVif("web", 1)
+    #expect(try client.lans() == lans.lans)
+    #expect(try client.createLAN(LANRequest(name: "red", vni: 100)) == lan)
+    #expect(try client.lan("red") == lan)
+    try client.deleteLAN("red")
+    try client.deleteLAN("red", force: true)
+    #expect(try client.peers("red") == peers)
+    #expect(try client.addPeer("red", peers[0]) == peers)
+    try client.removePeer("red", "2001:db8::2")
+    #expect(try client.attach("red", "eth0.7") == lan)
+    try client.detach("red", "a!b")
+    #expect(try client.evpnStatus() == evpn)
+    #expect(try client.enableEVPN(EVPNRequest(asNumber: 65_000, reflector: true)) == evpn)
+    try client.disableEVPN()
+    let requests = server.requests()
+    #expect(
+      requests.map { $0.prefix { $0 != "\r\n" } } == [
+        "POST /v1/guests/web/vifs HTTP/1.1", "DELETE /v1/guests/web/vifs/1 HTTP/1.1", "GET /v1/lans HTTP/1.1",
+        "POST /v1/lans HTTP/1.1", "GET /v1/lans/red HTTP/1.1", "DELETE /v1/lans/red HTTP/1.1",
+        "DELETE /v1/lans/red?force=true HTTP/1.1", "GET /v1/lans/red/peers HTTP/1.1",
+        "POST /v1/lans/red/peers HTTP/1.1", "DELETE /v1/lans/red/peers/2001%3adb8%3a%3a2 HTTP/1.1",
+        "POST /v1/lans/red/interfaces HTTP/1.1", "DELETE /v1/lans/red/interfaces/a%21b HTTP/1.1",
+        "GET /v1/evpn HTTP/1.1", "PUT /v1/evpn HTTP/1.1", "DELETE /v1/evpn HTTP/1.1",
+      ])
+    let bodies = [0, 3, 8, 10, 13].map { requests[$0].split(separator: "\r\n").last ?? "" }
+    #expect(
+      bodies == [
+        #"{"lan":"red"}"#, #"{"name":"red","vni":100}"#,
+        #"{"address":"2001:db8::2","macs":["52:54:00:00:00:01"]}"#, #"{"interface":"eth0.7"}"#,
+        #"{"as":65000,"reflector":true}"#,
+      ])
+  }
+
+  @Test("an empty name is refused before anything is asked: its path would be that of all")
+  func emptyNames() {
+    var client = ChaosClient(socketPath: "/nonexistent")
+    #expect(throws: APIError(.invalidArgument, "guest: empty", field: "guest")) { try client.destroy("") }
+    #expect(throws: APIError(.invalidArgument, "lan: empty", field: "lan")) { try client.deleteLAN("") }
+    #expect(throws: APIError(.invalidArgument, "address: empty", field: "address")) {
+      try client.removePeer("red", "")
+    }
+    #expect(throws: APIError(.invalidArgument, "name: empty", field: "name")) { try client.removeImage("") }
   }
 
   @Test("a file's bytes are sent as they are")

@@ -7,9 +7,10 @@ import Testing
 /// The invocation of a command line without `chaos`; its words are separated by blanks.
 private func invocation(_ line: String) throws -> Invocation {
   let words = line.split(separator: " ").map(String.init)
-  let isOfGroup = groups.contains { $0.name == words[0] }
-  let name = words.prefix(isOfGroup ? 2 : 1).joined(separator: " ")
-  return try Invocation(try findCommand(name), words.dropFirst(isOfGroup ? 2 : 1))
+  var name = words[0]
+  var rest = words.dropFirst()
+  while isGroup(name), let next = rest.popFirst() { name += " \(next)" }
+  return try Invocation(try findCommand(name), rest)
 }
 
 private func message(_ body: () throws -> Void) -> String? {
@@ -42,6 +43,8 @@ struct CommandLineTests {
     #expect(try invocation("pool set --low 1 --high 2").command.name == "pool set")
     #expect(try invocation("ls -q").command.name == "list")
     #expect(try invocation("image rm a").command.name == "image remove")
+    #expect(try invocation("lan peer add red 192.0.2.2").command.name == "lan peer add")
+    #expect(try invocation("lan peer rm red 192.0.2.2").operands == ["red", "192.0.2.2"])
   }
 
   @Test("help is given however wrong the rest is")
@@ -66,9 +69,19 @@ struct CommandLineTests {
       ("image add daytime", "missing FILE"),
       ("pause", "missing REF"),
       ("list a", "unexpected argument 'a'"),
+      ("lan peer add red", "missing ADDRESS"),
+      ("lan create red --mode vlan", "option '--mode': expected local or static or evpn, got 'vlan'"),
+      ("lan delete", "missing NAME"),
     ])
   func refusals(line: String, expected: String) {
     #expect(message { _ = try invocation(line) } == expected)
+  }
+
+  @Test("an empty operand is refused, as it would stand for all there are")
+  func emptyOperands() throws {
+    #expect(message { _ = try Invocation(try findCommand("destroy"), ["a", ""]) } == "REF is empty")
+    #expect(message { _ = try Invocation(try findCommand("lan peer remove"), ["red", ""]) } == "ADDRESS is empty")
+    #expect(message { _ = try Invocation(try findCommand("info"), ["a", ""]) } == "unexpected argument ''")
   }
 
   @Test(
@@ -80,10 +93,25 @@ struct CommandLineTests {
       ("unpasue", "unknown command 'unpasue'; did you mean 'unpause'?"),
       ("pool stat", "unknown command 'pool stat'; did you mean 'pool status'?"),
       ("pools", "unknown command 'pools'; did you mean 'pool'?"),
+      ("lan peer ad", "unknown command 'lan peer ad'; did you mean 'lan peer add'?"),
+      ("lan pear", "unknown command 'lan pear'; did you mean 'lan peer'?"),
       ("x", "unknown command 'x'"), ("", "unknown command ''"), ("migrate", "unknown command 'migrate'"),
     ])
   func unknownCommands(name: String, expected: String) {
     #expect(message { _ = try findCommand(name) } == expected)
+  }
+
+  @Test("the help of an unknown command is its group's")
+  func helpOfGroups() {
+    func help(_ name: String) -> String? {
+      do { _ = try findCommand(name) } catch { return error.helpCommand }
+      return nil
+    }
+    #expect(help("x") == "chaos --help")
+    #expect(help("x y") == "chaos --help")
+    #expect(help("pool x") == "chaos pool --help")
+    #expect(help("lan x") == "chaos lan --help")
+    #expect(help("lan peer x") == "chaos lan peer --help")
   }
 
   @Test("numbers are whole and plain")
@@ -126,7 +154,7 @@ struct CreateCommandTests {
     let line =
       "create --image daytime --ramdisk rd --cmdline a=b --memory 4 --vcpus 2 --name web --count 3 --window 512"
       + " --paused --no-pool --vif bridge=br0,mac=52:54:00:00:00:01-52:54:00:00:00:03,ip=10.1.0.2-10.1.0.4/24,"
-      + "gateway=10.1.0.1,ip6=fd00::2-fd00::4/64,gateway6=fd00::1,mtu=1450 --vif bridge=br1"
+      + "gateway=10.1.0.1,ip6=fd00::2-fd00::4/64,gateway6=fd00::1,mtu=1450 --vif bridge=br1 --vif lan=red"
     let request = try createRequest(try invocation(line))
     #expect(
       request
@@ -136,7 +164,7 @@ struct CreateCommandTests {
             VifRequest(
               mac: "52:54:00:00:00:01-52:54:00:00:00:03", ip: "10.1.0.2-10.1.0.4/24", gateway: "10.1.0.1",
               ip6: "fd00::2-fd00::4/64", gateway6: "fd00::1", bridge: "br0", mtu: 1450),
-            VifRequest(bridge: "br1"),
+            VifRequest(bridge: "br1"), VifRequest(lan: "red"),
           ], pool: false, count: 3, windowKiB: 512))
     try request.validate()
   }
@@ -177,7 +205,10 @@ struct CreateCommandTests {
       ("bridge=a,bridge=b", "option '--vif': key 'bridge' given twice"),
       ("bridge=a,brige=b", "option '--vif': unknown key 'brige'; did you mean 'bridge'?"),
       ("bridge=a,mtu=x", "option '--vif': expected an integer for mtu, got 'x'"),
-      ("mac=52:54:00:00:00:01", "option '--vif': missing bridge=NAME in 'mac=52:54:00:00:00:01'"),
+      (
+        "mac=52:54:00:00:00:01",
+        "option '--vif': missing bridge=NAME or lan=NAME in 'mac=52:54:00:00:00:01'"
+      ),
     ])
   func badVif(text: String, expected: String) throws {
     let create = try invocation("create --image a --vif=\(text)")
@@ -268,6 +299,23 @@ struct TableTests {
         """)
   }
 
+  @Test("a guest's vif says which LAN it is on")
+  func vifs() {
+    let vifs = [
+      VifInfo(index: 0, mac: "m", bridge: "br0", tap: "vif7.0", mtu: 1500),
+      VifInfo(
+        index: 2, mac: "m", bridge: "lan100", lan: "red", tap: "vif7.2", ip: "10.1.0.2/24", ip6: "fd00::2/64",
+        mtu: 1450),
+    ]
+    #expect(
+      vifTable(vifs) == """
+        INDEX  MAC  LAN  BRIDGE  TAP      MTU  ADDRESS      ADDRESS6
+            0  m    -    br0     vif7.0  1500  -            -
+            2  m    red  lan100  vif7.2  1450  10.1.0.2/24  fd00::2/64
+
+        """)
+  }
+
   @Test func durations() {
     let times = [-5, 0, 59, 60, 3599, 3600, 86_399, 86_400, 1_000_000]
     #expect(
@@ -344,6 +392,34 @@ struct HelpTests {
     }
     #expect(
       message { _ = try manPage("chaos-cretae") } == "no man page 'chaos-cretae'; did you mean 'chaos-create'?")
+  }
+
+  @Test("words are completed after commands of one, two and three words")
+  func bashWords() throws {
+    #expect(try completed("chaos", "la") == ["lan"])
+    #expect(try completed("chaos", "lan", "pe") == ["peer"])
+    #expect(try completed("chaos", "lan", "evpn", "") == ["enable", "disable", "status", "--help"])
+    #expect(try completed("chaos", "lan", "peer", "add", "red", "--ma") == ["--mac"])
+    #expect(try completed("chaos", "lan", "create", "red", "--mode", "") == ["local", "static", "evpn"])
+    #expect(try completed("chaos", "lan", "attach", "red", "l") == ["lo"])
+    #expect(try completed("chaos", "pool", "s") == ["status", "set"])
+    // Guests and LANs are asked for; the function stands in for the program.
+    #expect(try completed("chaos", "vif", "add", "") == ["list", "-q"])
+    #expect(try completed("chaos", "lan", "info", "") == ["lan", "list", "-q"])
+    #expect(try completed("chaos", "lan", "attach", "") == ["lan", "list", "-q"])
+    #expect(try completed("chaos", "lan", "detach", "red", "--help", "").contains("lo"))
+  }
+
+  /// What bash offers for the last word. `chaos` itself answers with its arguments.
+  private func completed(_ words: String...) throws -> [String] {
+    let quoted = words.map { "'\($0)'" }.joined(separator: " ")
+    let script =
+      try #require(completionScript(for: "bash"))
+      + "chaos() { printf '%s\\n' \"$@\"; }\nCOMP_WORDS=(\(quoted)) COMP_CWORD=\(words.count - 1)\n_chaos\n"
+      + "printf '%s\\n' \"${COMPREPLY[@]}\"\n"
+    let outcome = try Program([], input: script, path: "/bin/bash").finish()
+    #expect(outcome.status == 0 && outcome.errors == "")
+    return outcome.output.split(separator: "\n").map(String.init)
   }
 
   @Test("completions know every command and option", arguments: ["bash", "zsh", "fish"])

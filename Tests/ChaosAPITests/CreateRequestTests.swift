@@ -190,12 +190,23 @@ struct CreateRequestTests {
         #""bridge":"sixteen-letters!""#,
         "bridge: not a device name (1 to 15 characters, no blank, '/', ':' or '%'): 'sixteen-letters!'"
       ),
+      (#""lan":"red""#, nil),
+      (#""lan":"12""#, nil),
+      (#""lan":"""#, "lan: empty"),
+      (#""lan":"a/b""#, "lan: only letters, digits and ._- are allowed: 'a/b'"),
+      (#""lan":"-a""#, "lan: begins with '.' or '-': '-a'"),
+      (#""lan":"red","bridge":"br0""#, "lan: given together with 'bridge': 'red'"),
+      (#""bridge":null"#, "bridge: missing, and 'lan' too: one of them is needed"),
     ] as [(String, String?)])
   func refusesVif(members: String, problem: String?) throws {
-    let bridge = members.hasPrefix(#""bridge""#) ? "" : #","bridge":"br0""#
+    let bridge = members.contains(#""bridge""#) || members.hasPrefix(#""lan""#) ? "" : #","bridge":"br0""#
     let read = try request(
       #"{"kernel":"k","vifs":[{"bridge":"b"},{\#(members)\#(bridge)}]}"#)
     #expect(message { try read.validate() } == problem.map { "vifs[1].\($0)" })
+    // Alone it is a request of its own, in which fields have no path.
+    let alone = read.vifs[1]
+    #expect(try VifRequest(json: alone.json) == alone)
+    #expect(message { try alone.validate() } == problem)
   }
 
   @Test(

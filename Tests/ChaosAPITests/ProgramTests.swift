@@ -183,6 +183,72 @@ struct ProgramTests {
     _ = server.requests()
   }
 
+  @Test("a LAN's VNI is printed, and its warnings on standard error")
+  func lanCreate() throws {
+    let lan =
+      #"{"name":"red","vni":100,"mode":"evpn","bridge":"lan100","up":false,"state":"waiting","reason":"no eth0","#
+      + #""peers":[],"attached":[],"members":[],"forwarding":[],"drops":0,"warnings":["w1","w2"]}"#
+    let warnings =
+      "chaos: warning: LAN 'red' is waiting: no eth0\nchaos: warning: w1\nchaos: warning: w2\n"
+    #expect(
+      try run(["lan", "create", "red"], answers: [answer("201 Created", lan)])
+        == Outcome(status: 0, output: "100\n", errors: warnings))
+    #expect(
+      try run(["lan", "info", "red", "--format", "json"], answers: [answer("200 OK", lan)])
+        == Outcome(status: 0, output: lan + "\n", errors: warnings))
+    #expect(
+      try run(["lan", "create", "red", "--vni", "0"], answers: [])
+        == Outcome(status: 2, errors: "chaos: vni: must be 1 to 16777215: '0'\n"))
+  }
+
+  @Test("commands of three words have their help, and what is missing is said")
+  func threeWords() throws {
+    #expect(
+      try Program(["lan", "peer"]).finish()
+        == Outcome(status: 2, errors: "chaos: missing command of 'lan peer' (see 'chaos lan peer --help')\n"))
+    #expect(
+      try Program(["lan", "peer", "ad"]).finish().errors
+        == "chaos: unknown command 'lan peer ad'; did you mean 'lan peer add'? (see 'chaos lan peer --help')\n")
+    for arguments in [["lan", "peer", "--help"], ["help", "lan", "peer"]] {
+      #expect(try Program(arguments).finish().output.hasPrefix("Usage: chaos lan peer COMMAND"))
+    }
+    for arguments in [["lan", "peer", "add", "--help"], ["help", "lan", "peer", "add"]] {
+      #expect(try Program(arguments).finish().output.hasPrefix("Usage: chaos lan peer add [OPTION...] NAME"))
+    }
+    #expect(
+      try run(["lan", "peer", "remove", "red", "192.0.2.2"], answers: ["HTTP/1.1 204 No Content\r\n\r\n"])
+        == Outcome(status: 0))
+  }
+
+  @Test("LANs are each tried, and the first error's status is returned")
+  func deleteLANs() throws {
+    let conflict = #"{"error":{"code":"conflict","message":"LAN 'b' has 2 members"}}"#
+    let outcome = try run(
+      ["lan", "delete", "a", "b", "c"],
+      answers: [
+        "HTTP/1.1 204 No Content\r\n\r\n", answer("409 Conflict", conflict), "HTTP/1.1 204 No Content\r\n\r\n",
+      ])
+    #expect(outcome == Outcome(status: 4, errors: "chaos: LAN 'b' has 2 members\n"))
+  }
+
+  @Test("a vif's index is printed; one that cannot be is refused before anything is asked")
+  func vifs() throws {
+    let vif = #"{"index":1,"mac":"m","bridge":"lan100","lan":"red","tap":"vif7.1","mtu":1450}"#
+    #expect(
+      try run(["vif", "add", "web", "lan=red"], answers: [answer("201 Created", vif)])
+        == Outcome(status: 0, output: "1\n"))
+    #expect(
+      try run(["vif", "add", "web", "lan=red,bridge=br0"], answers: [])
+        == Outcome(status: 2, errors: "chaos: lan: given together with 'bridge': 'red'\n"))
+    #expect(
+      try run(["vif", "remove", "web", "15"], answers: [])
+        == Outcome(
+          status: 2, errors: "chaos: INDEX: expected 0 to 14, got '15' (see 'chaos vif remove --help')\n"))
+    #expect(
+      try run(["vif", "list", "web", "--format", "json"], answers: [answer("200 OK", Self.guest)])
+        == Outcome(status: 0, output: #"{"vifs":[]}"# + "\n"))
+  }
+
   @Test("the completion script is bash")
   func bashSyntax() throws {
     let script = try Program(["completion", "bash"]).finish().output
