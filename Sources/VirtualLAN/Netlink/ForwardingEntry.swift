@@ -28,6 +28,8 @@ public struct ForwardingEntry: Hashable, Sendable {
   public var mac: MACAddress
   /// The peer of a VXLAN device.
   public var destination: IPAddress?
+  /// The only interface by which a VXLAN device sends to that peer; nil where the route to it decides.
+  public var via: InterfaceIndex?
   public var scope: Scope
   public var state: State
   /// Set by a routing daemon, which looks after its age (NTF_EXT_LEARNED).
@@ -38,12 +40,14 @@ public struct ForwardingEntry: Hashable, Sendable {
   public var master: InterfaceIndex?
 
   public init(
-    device: InterfaceIndex, mac: MACAddress, destination: IPAddress? = nil, scope: Scope, state: State = .static,
-    isExternallyLearned: Bool = false, isSticky: Bool = false, master: InterfaceIndex? = nil
+    device: InterfaceIndex, mac: MACAddress, destination: IPAddress? = nil, via: InterfaceIndex? = nil,
+    scope: Scope, state: State = .static, isExternallyLearned: Bool = false, isSticky: Bool = false,
+    master: InterfaceIndex? = nil
   ) {
     self.device = device
     self.mac = mac
     self.destination = destination
+    self.via = via
     self.scope = scope
     self.state = state
     self.isExternallyLearned = isExternallyLearned
@@ -84,8 +88,8 @@ extension RouteRequest {
     forwarding("add forwarding of", entry, type: RTM_NEWNEIGH, flags: mode.flags)
   }
 
-  /// Deletes the entry of that address, and of that destination where one is given; refused (ENOENT) when there is
-  /// none.
+  /// Deletes the entry of that address, and of that destination (and `via`) where one is given; refused (ENOENT)
+  /// when there is none.
   public static func deleteForwarding(_ entry: ForwardingEntry) -> RouteRequest {
     forwarding("delete forwarding of", entry, type: RTM_DELNEIGH, flags: 0)
   }
@@ -103,6 +107,9 @@ extension RouteRequest {
     message.append(NDA_LLADDR, entry.mac.octets)
     if let destination = entry.destination {
       message.append(NDA_DST, destination.octets)
+    }
+    if let via = entry.via {
+      message.append(NDA_IFINDEX, integer: via.rawValue)
     }
     return RouteRequest(operation: operation, subject: entry.description, message: message.bytes)
   }
@@ -163,19 +170,21 @@ extension ForwardingEntry {
     }
     var mac: MACAddress?
     var destination: IPAddress?
+    var via: InterfaceIndex?
     var master: InterfaceIndex?
     var attributes = NetlinkAttributes(payload.dropping(headerSize))
     while let attribute = try attributes.next() {
       switch Int(attribute.type) {
       case NDA_LLADDR: mac = MACAddress(octets: attribute.payload.copied)
       case NDA_DST: destination = IPAddress(octets: attribute.payload.copied)
+      case NDA_IFINDEX: via = InterfaceIndex(rawValue: try attribute.integer())
       case NDA_MASTER: master = InterfaceIndex(rawValue: try attribute.integer())
       default: break
       }
     }
     guard family == AF_BRIDGE, let mac, let device = InterfaceIndex(rawValue: number) else { return nil }
     self.init(
-      device: device, mac: mac, destination: destination, scope: master == nil ? .device : .master,
+      device: device, mac: mac, destination: destination, via: via, scope: master == nil ? .device : .master,
       state: State(bits: state), isExternallyLearned: CInt(flags) & NTF_EXT_LEARNED != 0,
       isSticky: CInt(flags) & NTF_STICKY != 0, master: master)
   }
