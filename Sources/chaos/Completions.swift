@@ -263,7 +263,7 @@ private func fishCommand(_ command: Command, _ name: String) -> String {
   let start = "complete -c chaos -n \(quoted("__chaos_in \(name)"))"
   for option in command.allOptions {
     let letter = option.letter.map { " -s \($0)" } ?? ""
-    let value = option.value.map { " -x\(fishWords($0.kind))" } ?? ""
+    let value = option.value.map { fishValue(fishWords($0.kind)) } ?? ""
     script += "\(start) -l \(option.name)\(letter)\(value) -d \(quoted(option.summary))\n"
   }
   if let first = command.operands.dropLast().first.map({ fishWords($0.kind) }), !first.isEmpty {
@@ -275,6 +275,11 @@ private func fishCommand(_ command: Command, _ name: String) -> String {
     script += "complete -c chaos -n \(quoted(condition))\(words)\n"
   }
   return script
+}
+
+/// An option's value: where it may be a file, fish refuses `-x`, which means that it may not.
+private func fishValue(_ words: String) -> String {
+  (words.hasPrefix(" -F") ? " -r" : " -x") + words
 }
 
 private func fishWords(_ kind: ValueKind) -> String {
