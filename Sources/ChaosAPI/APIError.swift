@@ -4,11 +4,11 @@ public struct APIError: Error, Sendable, Equatable {
   public enum Code: String, Sendable, CaseIterable {
     /// The request itself is wrong; the same request will always be refused.
     case invalidArgument = "invalid_argument"
-    /// There is no guest, image or flavour of that name.
+    /// There is no guest, image, flavour or LAN of that name.
     case notFound = "not_found"
     /// The name, UUID or address belongs to another.
     case conflict = "conflict"
-    /// The guest is there, but not in a state that allows the operation.
+    /// The guest or LAN is there, but not in a state that allows the operation.
     case wrongState = "wrong_state"
     /// The host has no more memory, descriptors, ports or whatever the message names.
     case noCapacity = "no_capacity"

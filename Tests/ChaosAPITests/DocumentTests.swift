@@ -59,6 +59,48 @@ struct DocumentTests {
     #expect(text.contains("            - \(code.rawValue)\n"))
   }
 
+  @Test("the API's document has the keys of what is asked about LANs and EVPN")
+  func requestKeys() throws {
+    #expect(try properties(of: "LANRequest") == Set(LANRequest.keys))
+    #expect(try properties(of: "LANPeer") == Set(LANPeer.keys))
+    #expect(try properties(of: "EVPNRequest") == Set(EVPNRequest.keys))
+  }
+
+  @Test("the API's document has the keys of what is answered about LANs, EVPN and vifs")
+  func answerKeys() throws {
+    let lan = LANInfo(
+      name: "a", vni: 1, mode: .static, port: 1, mtu: 1, vtep: "a", device: "a", bridge: "a", vxlan: "a",
+      isUp: true, state: .waiting, reason: "a")
+    #expect(try properties(of: "LANInfo") == keys(lan.json))
+    let summary = LANSummary(name: "a", vni: 1, mode: .evpn, mtu: 1, state: .ready, members: 1, bridge: "a")
+    #expect(try properties(of: "LANSummary") == keys(summary.json))
+    let member = LANMember(interface: "a", kind: .guest, name: "a", vif: 1, mac: "a")
+    #expect(try properties(of: "LANMember") == keys(member.json))
+    let entry = LANForwarding(mac: "a", interface: "a", destination: "a", kind: .remote, isStatic: true)
+    #expect(try properties(of: "LANForwarding") == keys(entry.json))
+    #expect(try properties(of: "EVPNStatus") == keys(EVPNStatus(enabled: true, asNumber: 1).json))
+    let session = EVPNSession(neighbor: "a", state: "a", uptimeSeconds: 1, routesReceived: 1)
+    #expect(try properties(of: "EVPNSession") == keys(session.json))
+    let route = EVPNRoute(vni: 1, kind: .mac, mac: "a", vtep: "a", isLocal: true)
+    #expect(try properties(of: "EVPNRoute") == keys(route.json))
+    let vif = VifInfo(
+      index: 1, mac: "a", bridge: "a", lan: "a", tap: "a", ip: "a", gateway: "a", ip6: "a", gateway6: "a", mtu: 1)
+    #expect(try properties(of: "VifInfo") == keys(vif.json))
+  }
+
+  /// The keys below `properties` of one of the document's schemas, by their indentation.
+  private func properties(of schema: String) throws -> Set<String> {
+    let lines = String(decoding: try document("api/openapi.yaml"), as: UTF8.self)
+      .split(separator: "\n", omittingEmptySubsequences: false)
+    let start = try #require(lines.firstIndex { $0 == "    \(schema):" }, "no schema \(schema)")
+    let body = lines[(start + 1)...].prefix { $0.isEmpty || $0.hasPrefix("      ") }
+    let list = body.drop { $0 != "      properties:" }.dropFirst()
+    return Set(
+      list.prefix { $0.hasPrefix("        ") }.compactMap { line in
+        line.dropFirst(8).first == " " ? nil : line.dropFirst(8).split(separator: ":").first.map(String.init)
+      })
+  }
+
   private func keys(_ json: JSON?) -> Set<String> {
     guard case .object(let object)? = json else { return [] }
     return Set(object.members.map(\.key))
