@@ -118,7 +118,7 @@ private func checkEndpoint(_ address: IPv6Address, field: String, text: String) 
   guard !address.isMulticast else { throw .refused(field, "multicast address", text) }
   guard address.rawValue != 1 else { throw .refused(field, "loopback address", text) }
   // The unspecified address, and IPv4 addresses in the form of IPv6 ones (RFC 4291, section 2.5.5).
-  guard address.rawValue >> 48 != 0, address.rawValue >> 32 != 0xffff else {
+  guard address.rawValue >> 32 != 0, address.rawValue >> 32 != 0xffff else {
     throw .refused(field, "not an address for a host", text)
   }
   guard !address.isLinkLocal else { throw .refused(field, "link-local address", text) }
