@@ -5,11 +5,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/nsfs.h>
 #include <net/if.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 static int result(int answer) { return answer < 0 ? -errno : 0; }
@@ -44,6 +47,14 @@ int cnetlink_tun_set_offloads(int descriptor, unsigned int offloads) {
 }
 
 int cnetlink_enter_new_namespace(void) { return result(unshare(CLONE_NEWNET)); }
+
+int cnetlink_check_network_namespace(int descriptor) {
+  // Only of its own file system: another file's driver may take the request for one of its own.
+  struct statfs system;
+  if (fstatfs(descriptor, &system) != 0) return -errno;
+  if (system.f_type != NSFS_MAGIC) return -EINVAL;
+  return ioctl(descriptor, NS_GET_NSTYPE) == CLONE_NEWNET ? 0 : -EINVAL;
+}
 
 static int open_socket(int protocol) {
   int descriptor = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);

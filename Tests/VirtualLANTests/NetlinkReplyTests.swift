@@ -91,8 +91,8 @@ import VirtualLAN
 
   @Test func otherMessagesAreLeftAlone() throws {
     var bytes = Self.link
-    bytes[4] = 0x50  // RTM_DELQDISC + 43
-    #expect(try NetlinkReply.parse(bytes).map(\.content) == [.other(type: 0x50)])
+    bytes[4] = 0x58  // RTM_NEWNSID
+    #expect(try NetlinkReply.parse(bytes).map(\.content) == [.other(type: 0x58)])
     #expect(try NetlinkReply.parse([]).isEmpty)
   }
 

@@ -2,6 +2,7 @@ import CNetlink
 import Foundation
 import Glibc
 import NetworkAddresses
+import Synchronization
 import VirtualLAN
 
 /// A network namespace of a test's own on the real kernel, with nothing in it but the loopback.
@@ -21,12 +22,40 @@ enum NetworkNamespace {
     }
   }
 
+  /// Makes another namespace and returns a descriptor of it, which keeps it alive and is the caller's.
+  static func another() throws -> CInt {
+    let maker = NamespaceMaker()
+    Thread { maker.make() }.start()
+    let descriptor = maker.wait()
+    guard descriptor >= 0 else { throw NeedsRoot(code: -descriptor) }
+    return descriptor
+  }
+
   struct NeedsRoot: Error, CustomStringConvertible {
     let code: CInt
     var description: String {
       "this test needs root (CAP_SYS_ADMIN) to make a network namespace of its own: "
         + String(cString: strerror(code))
     }
+  }
+}
+
+/// What a thread that lives just long enough to make a namespace hands back.
+private final class NamespaceMaker: Sendable {
+  private let descriptor = Atomic<CInt>(-ECHILD)
+  private let hasEnded = DispatchSemaphore(value: 0)
+
+  func make() {
+    let result = cnetlink_enter_new_namespace()
+    let opened = result == 0 ? open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC) : result
+    descriptor.store(opened, ordering: .releasing)
+    hasEnded.signal()
+  }
+
+  /// The descriptor, or a negated errno.
+  func wait() -> CInt {
+    hasEnded.wait()
+    return descriptor.load(ordering: .acquiring)
   }
 }
 
@@ -83,4 +112,45 @@ func namespaceFile(_ name: String) throws -> String {
 
 func name(_ text: String) -> InterfaceName {
   InterfaceName(text)!
+}
+
+/// A file of this thread's namespace below /proc/sys/net, without its newline.
+func setting(_ path: String) throws -> String {
+  try String(contentsOfFile: "/proc/sys/net/\(path)", encoding: .utf8).trimmingCharacters(
+    in: .whitespacesAndNewlines)
+}
+
+/// Whether something comes true, with a generous limit: parts of the kernel work on threads of their own.
+func eventually(_ condition: () throws -> Bool) rethrows -> Bool {
+  let deadline = ContinuousClock.now + .seconds(60)
+  while ContinuousClock.now < deadline {
+    if try condition() { return true }
+    usleep(1000)
+  }
+  return try condition()
+}
+
+func mac(_ text: String) -> MACAddress {
+  MACAddress(text)!
+}
+
+func address(_ text: String) -> IPAddress {
+  IPAddress(text)!
+}
+
+extension RouteSocket {
+  /// Makes a bridge.
+  mutating func makeBridge(_ text: String) throws -> InterfaceIndex {
+    try perform(.createBridge(name(text)))
+    return try index(of: text)
+  }
+
+  mutating func index(of text: String) throws -> InterfaceIndex {
+    guard let link = try link(named: name(text)) else { throw NoSuchLink(name: text) }
+    return link.index
+  }
+}
+
+struct NoSuchLink: Error {
+  let name: String
 }

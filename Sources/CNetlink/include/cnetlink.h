@@ -15,7 +15,6 @@
 #include <stdint.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/vfs.h>
 
 /// A socket address for the kernel's end (nl_pid 0), or for our end with a number of the kernel's choice.
 static inline struct sockaddr_nl cnetlink_kernel(void) {
@@ -45,6 +44,9 @@ int cnetlink_tun_set_offloads(int descriptor, unsigned int offloads);
 
 /// Moves the calling thread, and no other, into a new network namespace (unshare(2); needs CAP_SYS_ADMIN).
 int cnetlink_enter_new_namespace(void);
+
+/// 0 when the descriptor is a network namespace's; -EINVAL for all else (NS_GET_NSTYPE of ioctl_ns(2)).
+int cnetlink_check_network_namespace(int descriptor);
 
 /// Opens a raw, close-on-exec netlink socket that speaks to a network namespace: that of the descriptor, or the
 /// calling thread's own for -1. The thread is in its own when this returns; where it could not go back, the process

@@ -1,15 +1,37 @@
 import CNetlink
 import Glibc
 
-/// What to change about a bridge's port. What is nil stays as it is.
-public struct BridgePortChange: Hashable, Sendable {
+/// How a bridge's port behaves. What the kernel does not mention is taken to be as a port is born.
+public struct BridgePort: Hashable, Sendable {
   /// Takes the sender of each frame that comes in by the port as the way back to it.
-  public var learns: Bool?
+  public private(set) var learns = true
   /// Answers ARP and neighbour solicitations for what is known to be behind the port, instead of asking there.
-  public var neighbourSuppression: Bool?
+  public private(set) var suppressesNeighbours = false
   /// Sends frames for unknown unicast addresses out by the port.
-  public var floods: Bool?
+  public private(set) var floods = true
   /// Exchanges no frames with the other isolated ports.
+  public private(set) var isIsolated = false
+
+  /// Reads the IFLA_INFO_SLAVE_DATA of a bridge's port (IFLA_BRPORT_* of linux/if_link.h).
+  init(_ bytes: RawSpan) throws(NetlinkFormatError) {
+    var attributes = NetlinkAttributes(bytes)
+    while let attribute = try attributes.next() {
+      switch Int(attribute.type) {
+      case Int(IFLA_BRPORT_LEARNING): learns = try attribute.flag()
+      case Int(IFLA_BRPORT_NEIGH_SUPPRESS): suppressesNeighbours = try attribute.flag()
+      case Int(IFLA_BRPORT_UNICAST_FLOOD): floods = try attribute.flag()
+      case Int(IFLA_BRPORT_ISOLATED): isIsolated = try attribute.flag()
+      default: break
+      }
+    }
+  }
+}
+
+/// What to change about a bridge's port, as `BridgePort` has it. What is nil stays as it is.
+public struct BridgePortChange: Hashable, Sendable {
+  public var learns: Bool?
+  public var neighbourSuppression: Bool?
+  public var floods: Bool?
   public var isIsolated: Bool?
 
   public init(
@@ -23,14 +45,18 @@ public struct BridgePortChange: Hashable, Sendable {
 }
 
 extension RouteRequest {
-  /// Changes a port of a bridge; refused (EINVAL or EOPNOTSUPP) for what is none.
+  /// Changes a port of a bridge; refused (EOPNOTSUPP) for what is none.
   public static func changeBridgePort(_ link: LinkReference, _ change: BridgePortChange) -> RouteRequest {
-    var message = NetlinkMessageBuilder(type: RTM_SETLINK, family: AF_BRIDGE, link: link)
-    message.nest(IFLA_PROTINFO) { port in
-      port.append(IFLA_BRPORT_LEARNING, flag: change.learns)
-      port.append(IFLA_BRPORT_NEIGH_SUPPRESS, flag: change.neighbourSuppression)
-      port.append(IFLA_BRPORT_UNICAST_FLOOD, flag: change.floods)
-      port.append(IFLA_BRPORT_ISOLATED, flag: change.isIsolated)
+    // A message of family AF_BRIDGE would do it too, but by index only.
+    var message = NetlinkMessageBuilder(type: RTM_NEWLINK, link: link)
+    message.nest(IFLA_LINKINFO) { info in
+      info.append(IFLA_INFO_SLAVE_KIND, text: Array(LinkKind.bridge.rawValue.utf8))
+      info.nest(IFLA_INFO_SLAVE_DATA) { port in
+        port.append(IFLA_BRPORT_LEARNING, flag: change.learns)
+        port.append(IFLA_BRPORT_NEIGH_SUPPRESS, flag: change.neighbourSuppression)
+        port.append(IFLA_BRPORT_UNICAST_FLOOD, flag: change.floods)
+        port.append(IFLA_BRPORT_ISOLATED, flag: change.isIsolated)
+      }
     }
     return RouteRequest(operation: "change bridge port", subject: link.description, message: message.bytes)
   }

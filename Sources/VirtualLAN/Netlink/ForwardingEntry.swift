@@ -69,10 +69,12 @@ extension RouteRequest {
   public enum ForwardingMode: Hashable, Sendable {
     /// Refuse (EEXIST).
     case create
-    /// Put the new one in its place.
+    /// Put the new one in its place. One that is externally learned takes over less: in a VXLAN device only the
+    /// destination changes (vxlan_fdb_update_existing in drivers/net/vxlan), in a bridge a static one stays static
+    /// (br_fdb_external_learn_add in net/bridge/br_fdb.c).
     case replace
     /// Let both be: a VXLAN device sends to each destination. For addresses that are no single station's, zero
-    /// among them. Refused (EEXIST) when that very entry is there.
+    /// among them. Nothing happens when that very entry is there.
     case append
 
     fileprivate var flags: CInt {
@@ -84,12 +86,14 @@ extension RouteRequest {
     }
   }
 
+  /// Puts an entry into a table. A bridge refuses (EPERM) a dynamic one for a port that does not forward, because it
+  /// or the bridge is down.
   public static func addForwarding(_ entry: ForwardingEntry, mode: ForwardingMode) -> RouteRequest {
     forwarding("add forwarding of", entry, type: RTM_NEWNEIGH, flags: mode.flags)
   }
 
   /// Deletes the entry of that address, and of that destination (and `via`) where one is given; refused (ENOENT)
-  /// when there is none.
+  /// when there is none of that address. Where only the destination is another, nothing happens.
   public static func deleteForwarding(_ entry: ForwardingEntry) -> RouteRequest {
     forwarding("delete forwarding of", entry, type: RTM_DELNEIGH, flags: 0)
   }

@@ -28,12 +28,16 @@ public final class ForwardingMonitor: Sendable {
   private static let mostDatagrams = 4096
 
   /// - Throws: `NetlinkError.call`.
-  public init() throws(NetlinkError) {
+  public convenience init() throws(NetlinkError) {
+    try self.init(receiveBufferSize: Self.receiveBufferSize)
+  }
+
+  init(receiveBufferSize: CInt) throws(NetlinkError) {
     let group = UInt32(1) << (UInt32(RTNLGRP_NEIGH.rawValue) - 1)
     socket = try Descriptor.netlinkSocket(
-      NETLINK_ROUTE, groups: group, receiveBufferSize: Self.receiveBufferSize)
+      NETLINK_ROUTE, groups: group, receiveBufferSize: receiveBufferSize)
     // Beyond the limit for everybody (net.core.rmem_max); with what there is by then where that is not allowed.
-    _ = socket.setOption(SOL_SOCKET, SO_RCVBUFFORCE, Self.receiveBufferSize)
+    _ = socket.setOption(SOL_SOCKET, SO_RCVBUFFORCE, receiveBufferSize)
     let event = eventfd(0, CInt(EFD_CLOEXEC) | CInt(EFD_NONBLOCK))
     guard event >= 0 else { throw Self.failed("eventfd", code: errno) }
     closing = Descriptor(owning: event)

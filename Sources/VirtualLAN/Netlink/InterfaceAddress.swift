@@ -44,14 +44,12 @@ extension RouteRequest {
   /// Gives an interface an address; refused (EEXIST) when it has it.
   ///
   /// - Parameter detectsDuplicates: an IPv6 address is in use only after a second in which nobody else claimed
-  ///   it (RFC 4862); otherwise at once.
+  ///   it (RFC 4862); otherwise as soon as a thread of the kernel's gets to it.
   public static func addAddress(
     _ interface: IPInterface, to index: InterfaceIndex, detectsDuplicates: Bool = true
   ) -> RouteRequest {
-    var flags = NLM_F_CREATE
-    flags |= NLM_F_EXCL
-    return address(
-      "add address \(interface) to", interface, of: index, type: RTM_NEWADDR, flags: flags,
+    address(
+      "add address \(interface) to", interface, of: index, type: RTM_NEWADDR, flags: NLM_F_CREATE | NLM_F_EXCL,
       addressFlags: detectsDuplicates ? 0 : UInt8(IFA_F_NODAD))
   }
 

@@ -21,14 +21,16 @@ public struct Link: Hashable, Sendable {
   public let peerIndex: InterfaceIndex?
   /// What a VXLAN device was made with; nil for other kinds.
   public let vxlan: VXLANSettings?
-  /// Whether a bridge's port learns; nil for what is no bridge's port.
-  public let portLearns: Bool?
-  /// Its counters, where they were asked for.
+  /// How a bridge's port behaves; nil for what is no bridge's port.
+  public let port: BridgePort?
+  /// Its counters at that moment; nil where the kernel did not say.
   public let statistics: LinkStatistics?
 
   /// Set up by the administrator; says nothing of a carrier.
   public var isUp: Bool { flags.contains(.up) }
   public var isBridge: Bool { kind == .bridge }
+  /// Whether a bridge's port learns; nil for what is no bridge's port.
+  public var portLearns: Bool? { port?.learns }
 }
 
 /// What an interface received and sent since it was made: `struct rtnl_link_stats64` (linux/if_link.h).

@@ -2,7 +2,8 @@ import CNetlink
 import Glibc
 import NetworkAddresses
 
-/// The far end of a pair of virtual Ethernet interfaces.
+/// The far end of a pair of virtual Ethernet interfaces, down: the kernel sets up no end that has no other yet
+/// (ENOTCONN of veth_open in drivers/net/veth.c).
 public struct VethPeer: Hashable, Sendable {
   public var name: InterfaceName
   /// In bytes, the Ethernet header not counted.
@@ -11,21 +12,22 @@ public struct VethPeer: Hashable, Sendable {
   public var address: MACAddress?
   /// An open descriptor of the network namespace in which it is made; nil for the socket's own.
   public var namespace: CInt?
-  public var isUp: Bool
 
   public init(
-    name: InterfaceName, mtu: UInt32? = nil, address: MACAddress? = nil, namespace: CInt? = nil, isUp: Bool = false
+    name: InterfaceName, mtu: UInt32? = nil, address: MACAddress? = nil, namespace: CInt? = nil
   ) {
     self.name = name
     self.mtu = mtu
     self.address = address
     self.namespace = namespace
-    self.isUp = isUp
   }
 }
 
 extension RouteRequest {
   /// Creates a bridge, down; refused (EEXIST) when the name is taken.
+  ///
+  /// - Parameter mtu: in bytes, until a port comes or goes: then the bridge takes the smallest of its ports'. Only one
+  ///   that `changeLink` changed, to another than it was, stays (br_change_mtu in net/bridge/br_device.c).
   public static func createBridge(
     _ name: InterfaceName, mtu: UInt32? = nil, group: InterfaceGroup? = nil
   ) -> RouteRequest {
@@ -46,8 +48,8 @@ extension RouteRequest {
   /// Creates a pair of virtual Ethernet interfaces, the near one as a port of a bridge where one is named, the far
   /// one in its namespace, under its name and with its address from its first moment on.
   ///
-  /// The near end has an IPv6 address of its own once both ends are up. One that shall have none is made down; then
-  /// come, in the same batch, `LinkChange(addressGeneration: .none)` and `LinkChange(isUp: true)`.
+  /// The near end gives itself an IPv6 address once both ends are up. To have none, change it with
+  /// `LinkChange(addressGeneration: .none)` before the far end is set up.
   ///
   /// Refused with EEXIST when either name is taken; nothing is left then.
   public static func createVethPair(
@@ -81,7 +83,7 @@ extension RouteRequest {
 extension NetlinkMessageBuilder {
   /// Appends what VETH_INFO_PEER holds (linux/veth.h): a `struct ifinfomsg` and attributes, as a message has them.
   fileprivate mutating func append(_ peer: VethPeer) {
-    appendLinkHeader(.name(peer.name), LinkChange(isUp: peer.isUp ? true : nil))
+    appendLinkHeader(.name(peer.name), LinkChange())
     append(LinkChange(mtu: peer.mtu, address: peer.address))
     if let namespace = peer.namespace {
       append(IFLA_NET_NS_FD, integer: namespace)

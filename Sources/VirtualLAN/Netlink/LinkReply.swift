@@ -40,7 +40,7 @@ extension Link {
     self.init(
       index: index, name: name, mtu: mtu, flags: LinkFlags(rawValue: flags), kind: info.kind, master: master,
       address: address, group: InterfaceGroup(rawValue: group), peerIndex: peerIndex, vxlan: info.vxlan,
-      portLearns: info.portLearns, statistics: statistics)
+      port: info.port, statistics: statistics)
   }
 }
 
@@ -48,7 +48,7 @@ extension Link {
 private struct LinkInfo {
   private(set) var kind: LinkKind?
   private(set) var vxlan: VXLANSettings?
-  private(set) var portLearns: Bool?
+  private(set) var port: BridgePort?
 
   init() {}
 
@@ -62,20 +62,10 @@ private struct LinkInfo {
       case Int(IFLA_INFO_DATA) where kind == .vxlan: vxlan = try VXLANSettings(data: attribute.payload)
       case Int(IFLA_INFO_SLAVE_KIND): portKind = LinkKind(attribute)
       case Int(IFLA_INFO_SLAVE_DATA) where portKind == .bridge:
-        portLearns = try Self.learning(in: attribute.payload)
+        port = try BridgePort(attribute.payload)
       default: break
       }
     }
-  }
-
-  private static func learning(in port: RawSpan) throws(NetlinkFormatError) -> Bool? {
-    var attributes = NetlinkAttributes(port)
-    while let attribute = try attributes.next() {
-      if Int(attribute.type) == Int(IFLA_BRPORT_LEARNING) {
-        return try attribute.integer(as: UInt8.self) != 0
-      }
-    }
-    return nil
   }
 }
 

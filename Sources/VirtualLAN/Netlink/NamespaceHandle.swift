@@ -27,12 +27,10 @@ public struct NamespaceHandle: ~Copyable, Sendable {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard descriptor >= 0 else { throw failed("open", errno) }
     let file = Descriptor(owning: descriptor)
-    var fileSystem = statfs()
-    guard fstatfs(descriptor, &fileSystem) == 0 else { throw failed("fstatfs", errno) }
+    let kind = cnetlink_check_network_namespace(descriptor)
+    guard kind == 0 else { throw failed("NS_GET_NSTYPE", -kind) }
     var status = stat()
     guard fstat(descriptor, &status) == 0 else { throw failed("fstat", errno) }
-    // NSFS_MAGIC (linux/magic.h).
-    guard fileSystem.f_type == 0x6e73_6673 else { throw failed("fstatfs", EINVAL) }
     self.file = file
     identity = Identity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
   }

@@ -38,6 +38,13 @@ struct NetlinkAttribute: ~Escapable {
   }
 }
 
+extension NetlinkAttribute {
+  /// A payload of one byte that is zero for false.
+  func flag() throws(NetlinkFormatError) -> Bool {
+    try integer(as: UInt8.self) != 0
+  }
+}
+
 /// Walks over a row of attributes.
 struct NetlinkAttributes: ~Escapable {
   private var rest: RawSpan

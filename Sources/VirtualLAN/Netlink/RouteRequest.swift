@@ -116,7 +116,7 @@ extension RouteRequest {
     return RouteRequest(operation: "delete links of", subject: group.description, message: message.bytes)
   }
 
-  /// Asks for one interface, without its counters.
+  /// Asks for one interface, without the counters of its virtual functions (SR-IOV).
   static func link(_ link: LinkReference) -> RouteRequest {
     var message = NetlinkMessageBuilder(type: RTM_GETLINK, link: link)
     message.append(IFLA_EXT_MASK, integer: UInt32(RTEXT_FILTER_SKIP_STATS))
@@ -124,12 +124,10 @@ extension RouteRequest {
   }
 
   /// Asks for every interface, or for every port of a bridge.
-  static func allLinks(master: InterfaceIndex? = nil, withStatistics: Bool = false) -> RouteRequest {
+  static func allLinks(master: InterfaceIndex? = nil) -> RouteRequest {
     var message = NetlinkMessageBuilder(type: RTM_GETLINK, flags: NLM_F_DUMP)
     message.append(contentsOf: [UInt8](repeating: 0, count: NetlinkMessageBuilder.linkHeaderSize))
-    if !withStatistics {
-      message.append(IFLA_EXT_MASK, integer: UInt32(RTEXT_FILTER_SKIP_STATS))
-    }
+    message.append(IFLA_EXT_MASK, integer: UInt32(RTEXT_FILTER_SKIP_STATS))
     if let master {
       message.append(IFLA_MASTER, integer: master.rawValue)
     }

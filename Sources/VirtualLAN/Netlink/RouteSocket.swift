@@ -127,9 +127,9 @@ extension RouteSocket {
     try links(.allLinks())
   }
 
-  /// Every interface with its counters, or every port of a bridge.
+  /// Every port of a bridge with its counters, or every interface.
   public mutating func linksWithStatistics(master: InterfaceIndex? = nil) throws(NetlinkError) -> [Link] {
-    try links(.allLinks(master: master, withStatistics: true)).filter { master == nil || $0.master == master }
+    try links(.allLinks(master: master)).filter { master == nil || $0.master == master }
   }
 
   private mutating func links(_ request: RouteRequest) throws(NetlinkError) -> [Link] {

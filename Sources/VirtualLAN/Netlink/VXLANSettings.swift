@@ -47,7 +47,7 @@ extension VXLANSettings {
       case Int(IFLA_VXLAN_ID): vni = VNI(rawValue: try attribute.integer())
       case Int(IFLA_VXLAN_LOCAL), Int(IFLA_VXLAN_LOCAL6): local = IPAddress(octets: attribute.payload.copied)
       case Int(IFLA_VXLAN_PORT): port = UInt16(bigEndian: try attribute.integer())
-      case Int(IFLA_VXLAN_LEARNING): learns = try attribute.integer(as: UInt8.self) != 0
+      case Int(IFLA_VXLAN_LEARNING): learns = try attribute.flag()
       default: break
       }
     }
