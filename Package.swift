@@ -59,6 +59,9 @@ let package = Package(
     .target(name: "CNetlink"),
     room("VirtualLAN", ["CNetlink", "ChaosAPI", "NetworkAddresses", "StateFiles"]),
     room("ChaosAPI", ["CPosix", "NetworkAddresses"]),
+    // setns(2), for the container plug-in.
+    .target(name: "CContainer"),
+    room("ContainerNetwork", ["CContainer", "ChaosAPI", "NetworkAddresses", "StateFiles", "VirtualLAN"]),
     // The unikernels' protocol code, for its tests on the host.
     .target(
       name: "ImageProtocols", dependencies: ["CDevicePage"], path: "images/runtime/Protocols", swiftSettings: strict
@@ -66,23 +69,24 @@ let package = Package(
     room(
       "ShellPool",
       [
-        "Backends", "CBackends", "ChaosAPI", "DevicePages", "DomainBuilder", "ImageStore", "NetworkAddresses",
-        "VirtualLAN", "Xen",
+        "Backends", "CBackends", "CDevicePage", "ChaosAPI", "DevicePages", "DomainBuilder", "ImageStore",
+        "NetworkAddresses", "StateFiles", "VirtualLAN", "Xen",
       ]
     ),
     room(
       "Toolstack",
       [
-        "Backends", "CDevicePage", "ChaosAPI", "DevicePages", "ImageStore", "NetworkAddresses", "ShellPool",
-        "VirtualLAN", "Xen",
+        "Backends", "CDevicePage", "ChaosAPI", "ContainerNetwork", "DevicePages", "ImageStore", "NetworkAddresses",
+        "ShellPool", "StateFiles", "VirtualLAN", "Xen",
       ]),
     program("chaos", ["ChaosAPI", "CPosix"]),
     program("chaos-bench", ["ChaosAPI"]),
     program("chaos-backend", ["Backends", "CBackends"]),
+    program("chaos-cni", ["ChaosAPI", "ContainerNetwork"]),
     program(
       "chaosd",
       [
-        "Backends", "ChaosAPI", "ImageStore", "ShellPool", "Toolstack", "VirtualLAN", "Xen",
+        "Backends", "ChaosAPI", "ImageStore", "ShellPool", "StateFiles", "Toolstack", "VirtualLAN", "Xen",
         .product(name: "Logging", package: "swift-log"), .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOHTTP1", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
       ]),
@@ -93,6 +97,7 @@ let package = Package(
     tests(of: "Backends", ["CBackends", "CDevicePage", "DevicePages", "Xen"]),
     tests(of: "ImageStore", ["DomainBuilder"]),
     tests(of: "VirtualLAN", ["CNetlink", "NetworkAddresses"]),
+    tests(of: "ContainerNetwork", ["ChaosAPI", "NetworkAddresses", "StateFiles", "VirtualLAN", "chaos-cni"]),
     tests(of: "ChaosAPI", ["NetworkAddresses", "chaos"]),
     tests(of: "ShellPool", ["ChaosAPI", "DevicePages", "ImageStore", "NetworkAddresses", "VirtualLAN", "Xen"]),
     .testTarget(

@@ -7,6 +7,14 @@ extension DevicePage {
   /// The ABI version laid out here.
   public static let version = Int(CHAOS_PAGE_VERSION)
 
+  /// Where the generation counter is, a 32-bit word.
+  public static let generationOffset = Int(CHAOS_HEADER_GENERATION)
+
+  /// The counter alone, of a page that need not be whole.
+  public static func generation(in bytes: [UInt8]) -> UInt32 {
+    bytes[generationOffset..<generationOffset + 4].reversed().reduce(0) { $0 << 8 | UInt32($1) }
+  }
+
   // MARK: Encoding
 
   /// The page's 4,096 bytes. Traps when a field exceeds what its docstring allows: callers validated it.

@@ -64,7 +64,11 @@ public struct GuestRecord: Equatable, Sendable {
 }
 
 public struct VifRecord: Equatable, Sendable {
+  /// ABI slot, which also says the port, the window and the tap.
+  public var slot: Int
   public var mac: MACAddress
+  /// The LAN it is a member of; nil for one on a bridge that is not chaos's.
+  public var lan: String?
   public var bridge: InterfaceName
   public var mtu: Int
   /// virtio feature bits in force.
@@ -75,10 +79,13 @@ public struct VifRecord: Equatable, Sendable {
   public var ipv6Gateway: IPv6Address?
 
   public init(
-    mac: MACAddress, bridge: InterfaceName, mtu: Int, features: UInt64, ipv4: IPv4Interface? = nil,
-    ipv4Gateway: IPv4Address? = nil, ipv6: IPv6Interface? = nil, ipv6Gateway: IPv6Address? = nil
+    slot: Int, mac: MACAddress, lan: String? = nil, bridge: InterfaceName, mtu: Int, features: UInt64,
+    ipv4: IPv4Interface? = nil, ipv4Gateway: IPv4Address? = nil, ipv6: IPv6Interface? = nil,
+    ipv6Gateway: IPv6Address? = nil
   ) {
+    self.slot = slot
     self.mac = mac
+    self.lan = lan
     self.bridge = bridge
     self.mtu = mtu
     self.features = features
@@ -123,8 +130,10 @@ extension DomainRecord {
       phase: try json.member("phase", \.text, Phase.init),
       flavour: try Flavour(reading: try json.member("flavour")))
     guest = try json["guest"].map { json throws(DamagedRecord) in try GuestRecord(reading: json) }
-    if let guest, guest.vifs.count > flavour.vifs { throw DamagedRecord() }
   }
+
+  /// The vifs that have a tap.
+  var vifSlots: Set<Int> { guest.map { Set($0.vifs.map(\.slot)) } ?? Set(0..<flavour.vifs) }
 }
 
 /// A record that no chaosd wrote so.
@@ -211,14 +220,19 @@ extension GuestRecord {
       runtimeABI: json["abi"] == nil ? nil : try json.integer("abi", in: 0...Int(UInt32.max)),
       commandLine: try json.string("cmdline", atMost: CreateRequest.longestCmdline),
       created: try json.integer("created", in: 0...Self.latest),
-      vifs: try vifs.map { json throws(DamagedRecord) in try VifRecord(reading: json) })
+      vifs: try vifs.enumerated().map { position, json throws(DamagedRecord) in
+        try VifRecord(reading: json, position: position)
+      })
+    if Set(self.vifs.map(\.slot)).count < self.vifs.count { throw DamagedRecord() }
   }
 }
 
 extension VifRecord {
   fileprivate var json: JSON {
     var object = JSONObject()
+    object["slot"] = .number(slot)
     object["mac"] = .string(mac.description)
+    object["lan"] = lan.map { .string($0) }
     object["bridge"] = .string(bridge.description)
     object["mtu"] = .number(mtu)
     object["features"] = .number(features)
@@ -229,9 +243,13 @@ extension VifRecord {
     return .object(object)
   }
 
-  fileprivate init(reading json: JSON) throws(DamagedRecord) {
+  /// - Parameter position: in the list of vifs; where nothing else is said it is the slot.
+  fileprivate init(reading json: JSON, position: Int) throws(DamagedRecord) {
+    let slots = 0...CreateRequest.mostVifs - 1
+    guard slots.contains(position) else { throw DamagedRecord() }
     self.init(
-      mac: try json.member("mac", \.text, { MACAddress($0) }),
+      slot: json["slot"] == nil ? position : try json.integer("slot", in: slots),
+      mac: try json.member("mac", \.text, { MACAddress($0) }), lan: try json.optional("lan") { $0 },
       bridge: try json.member("bridge", \.text, { InterfaceName($0) }),
       mtu: try json.integer("mtu", in: CreateRequest.mtuRange),
       features: UInt64(try json.integer("features", in: 0...Int.max)),

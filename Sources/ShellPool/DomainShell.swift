@@ -1,3 +1,4 @@
+import Backends
 import DevicePages
 import DomainBuilder
 import Synchronization
@@ -12,8 +13,8 @@ public final class DomainShell: Sendable {
   public let handle: DomainHandle
   public let domain: DomainID
   public let flavour: Flavour
-  /// The taps of the vifs, by slot.
-  public let taps: [InterfaceName]
+  /// The vif slots that have a tap: those of the flavour, until vifs are added to or removed from a guest.
+  private let slots: Mutex<Set<Int>>
   private let pages: Mutex<Pages>
 
   private struct Pages: ~Copyable {
@@ -22,15 +23,17 @@ public final class DomainShell: Sendable {
     var startInfoFrame = Slots.startInfoFrame
   }
 
-  /// - Parameter pages: the start info and the device page; nil for a domain that can only be torn
-  ///   down.
+  /// - Parameters:
+  ///   - pages: the start info and the device page; nil for a domain that can only be torn down.
+  ///   - slots: the vifs that have a tap; nil: the flavour's.
   init(
-    handle: DomainHandle, domain: DomainID, flavour: Flavour, pages: consuming ForeignMapping?
+    handle: DomainHandle, domain: DomainID, flavour: Flavour, pages: consuming ForeignMapping?,
+    slots: Set<Int>? = nil
   ) {
     self.handle = handle
     self.domain = domain
     self.flavour = flavour
-    taps = (0..<flavour.vifs).map { Self.tapName(domain, slot: $0) }
+    self.slots = Mutex(slots ?? Set(0..<flavour.vifs))
     self.pages = Mutex(Pages(mapping: pages))
   }
 
@@ -39,15 +42,33 @@ public final class DomainShell: Sendable {
     InterfaceName("ch\(domain).\(slot)")!
   }
 
-  /// The domain a tap's name says it belongs to; nil when the name is not one of ours.
-  static func owner(ofTap name: String) -> DomainID? {
+  /// How the back-end knows the domain.
+  public var key: ControlProtocol.DomainKey { ControlProtocol.DomainKey(domain: domain, handle: handle) }
+
+  /// The taps, by slot.
+  public var taps: [(slot: Int, name: InterfaceName)] {
+    slots.withLock { $0.sorted() }.map { ($0, Self.tapName(domain, slot: $0)) }
+  }
+
+  public func tap(slot: Int) -> InterfaceName { Self.tapName(domain, slot: slot) }
+
+  /// Notes that a slot has a tap from now on, or no longer.
+  func setHasTap(_ hasTap: Bool, slot: Int) {
+    slots.withLock { slots in
+      if hasTap { slots.insert(slot) } else { slots.remove(slot) }
+    }
+  }
+
+  /// The domain and the slot that a tap's name says it belongs to; nil when the name is not one of ours.
+  public static func owner(ofTap name: String) -> (domain: DomainID, slot: Int)? {
     let parts = name.split(separator: ".", omittingEmptySubsequences: false)
     guard parts.count == 2, parts[0].hasPrefix("ch"), let id = UInt16(parts[0].dropFirst(2)),
       let slot = UInt8(parts[1])
     else { return nil }
     // Numbers can be written in other ways ("07", "+7"), but not by us.
     let domain = DomainID(rawValue: id)
-    return slot < Slots.maxVifs && tapName(domain, slot: Int(slot)).description == name ? domain : nil
+    let isOurs = slot < Slots.maxVifs && tapName(domain, slot: Int(slot)).description == name
+    return isOurs ? (domain, Int(slot)) : nil
   }
 
   /// What is written down of the shell once it is ready.
@@ -83,10 +104,38 @@ public final class DomainShell: Sendable {
     pages.withLock { $0.mapping?.write(page.encoded(), at: GuestFrame.size) }
   }
 
+  /// Lays a changed device page under a guest that may be reading it: the generation is odd meanwhile and moves
+  /// on by two. Nothing when the page says the same already.
+  ///
+  /// - Parameter page: its generation does not matter.
+  /// - Returns: the generation that says so; nil when the page is not mapped.
+  public func rewrite(_ page: DevicePage) -> UInt32? {
+    pages.withLock { pages in
+      let start = GuestFrame.size
+      guard let present = pages.mapping?.read(start..<start + DevicePage.size) else { return nil }
+      var changed = page
+      // Read back for its number only: whatever a guest made of it, the next one is even and another.
+      let even = DevicePage.generation(in: present) & ~1
+      changed.generation = even
+      if present == changed.encoded() { return even }
+      changed.generation = even &+ 2
+      let bytes = changed.encoded()
+      let counter = DevicePage.generationOffset
+      pages.mapping?.storeWord(even &+ 1, at: start + counter)
+      atomicMemoryFence(ordering: .sequentiallyConsistent)
+      pages.mapping?.write(Array(bytes[..<counter]), at: start)
+      pages.mapping?.write(Array(bytes[(counter + 4)...]), at: start + counter + 4)
+      // The store is a release: whoever sees the even number sees the page.
+      pages.mapping?.storeWord(changed.generation, at: start + counter)
+      return changed.generation
+    }
+  }
+
   /// The same domain under another handle. This object gives its pages up.
   func renamed(to handle: DomainHandle) -> DomainShell {
     let mapping = pages.withLock { $0.mapping.take() }
-    return DomainShell(handle: handle, domain: domain, flavour: flavour, pages: mapping)
+    return DomainShell(
+      handle: handle, domain: domain, flavour: flavour, pages: mapping, slots: slots.withLock { $0 })
   }
 
   /// Lets go of the pages; a domain is gone only when nobody maps it.

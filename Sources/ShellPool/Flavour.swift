@@ -1,3 +1,4 @@
+import Backends
 import DevicePages
 import DomainBuilder
 import ImageStore
@@ -53,7 +54,17 @@ public struct Flavour: Hashable, Sendable {
   /// Pages the hypervisor keeps for the domain's page tables. Enough to map every 4 KiB page of its RAM by
   /// itself (a table maps 2 MiB, a table of tables 1 GiB), plus the fixed levels and the tables of the special
   /// region.
-  public var pagingPoolPages: Int { 48 + memoryMiB / 2 + memoryMiB / 1024 + vifs + 4 * vcpus }
+  public var pagingPoolPages: Int { pagingPoolPages(addedVifs: 0) }
+
+  /// The same with the tables of windows beyond the flavour's.
+  func pagingPoolPages(addedVifs: Int) -> Int {
+    48 + memoryMiB / 2 + memoryMiB / 1024 + vifs + addedVifs + 4 * vcpus
+  }
+
+  /// A vif of the flavour's window size, as the back-end is told of it.
+  func vif(slot: Int, features: VifFeatures) -> ControlProtocol.Vif {
+    ControlProtocol.Vif(slot: UInt8(slot), windowFrames: UInt32(windowFrames), features: features.rawValue)
+  }
 
   /// Nil when the windows leave no room for RAM.
   public var memoryPlan: MemoryPlan? { MemoryPlan(pages: pages, vifs: vifs, windowFrames: windowFrames) }

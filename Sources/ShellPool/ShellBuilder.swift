@@ -1,8 +1,10 @@
 import Backends
+import CDevicePage
 import DevicePages
 import DomainBuilder
 import Glibc
 import ImageStore
+import StateFiles
 import Synchronization
 import VirtualLAN
 import Xen
@@ -213,22 +215,70 @@ public final class ShellBuilder: Sendable {
     let privcmd = Descriptor(adopting: try RestrictedDevices.openPrivcmd(for: shell.domain))
     let channels = Descriptor(adopting: try RestrictedDevices.openEventChannels(for: shell.domain))
     let log = try openLog(shell.handle)
-    let vifs = (0..<shell.flavour.vifs).map {
-      ControlProtocol.Vif(
-        slot: UInt8($0), windowFrames: UInt32(shell.flavour.windowFrames), features: features.rawValue)
-    }
-    let key = ControlProtocol.DomainKey(domain: shell.domain, handle: shell.handle)
+    let vifs = shell.taps.map { shell.flavour.vif(slot: $0.slot, features: features) }
     try backend.perform(
-      .attach(key, vifs: vifs),
+      .attach(shell.key, vifs: vifs),
       descriptors: [privcmd.raw, channels.raw, log.raw] + queues.flatMap { [$0.tap.raw, $0.vhost.raw] })
   }
 
   /// Hands a domain to a back-end that does not serve it yet, because its predecessor died.
   public func reattach(_ shell: DomainShell, features: VifFeatures) throws {
-    let queues = try shell.taps.map { name in
-      Descriptors(tap: Descriptor(adopting: try network.openTap(name)), vhost: try Self.openVhost())
+    let queues = try shell.taps.map { tap in
+      Descriptors(tap: Descriptor(adopting: try network.openTap(tap.name)), vhost: try Self.openVhost())
     }
     try attachBackend(shell, features: features, queues: queues)
+  }
+
+  // MARK: Vifs of a running guest
+
+  /// Gives a guest the window, the tap and the back-end of one more vif. On failure none of it is left but the
+  /// window's memory, which the next vif in the slot takes.
+  ///
+  /// The port has been there since the domain was made.
+  public func addVif(
+    _ shell: DomainShell, slot: Int, features: VifFeatures, _ procedure: inout Procedure
+  ) throws {
+    try procedure.step("populate window") { try makeWindow(shell, slot) }
+    let queue = try createTap(shell.domain, slot, &procedure)
+    shell.setHasTap(true, slot: slot)
+    try procedure.step("attach vif") {
+      let privcmd = Descriptor(adopting: try RestrictedDevices.openPrivcmd(for: shell.domain))
+      try backend.perform(
+        .attachVif(shell.key, shell.flavour.vif(slot: slot, features: features)),
+        descriptors: [privcmd.raw, queue.tap.raw, queue.vhost.raw])
+    } undo: { _ in
+      shell.setHasTap(false, slot: slot)
+      _ = try? self.backend.perform(.detachVif(shell.key, slot: UInt8(slot)))
+    }
+  }
+
+  /// Takes a vif's back-end and tap away. Safe to repeat.
+  public func removeVif(_ shell: DomainShell, slot: Int) throws {
+    _ = try? backend.perform(.detachVif(shell.key, slot: UInt8(slot)))
+    try network.delete([shell.tap(slot: slot)])
+    shell.setHasTap(false, slot: slot)
+  }
+
+  /// Sees to it that a slot has a window of the flavour's size, with empty rings.
+  private func makeWindow(_ shell: DomainShell, _ slot: Int) throws {
+    let frames = Self.window(slot, frames: shell.flavour.windowFrames)
+    if (try? hypervisor.map(shell.domain, frames: frames)) == nil {
+      guard let info = try hypervisor.info(of: shell.domain) else {
+        throw XenError(call: "populate window", domain: shell.domain, errno: ESRCH)
+      }
+      try hypervisor.setMaxMemory(shell.domain, kibibytes: UInt64(info.pages + frames.count) * 4)
+      try hypervisor.setPagingPool(
+        shell.domain, bytes: UInt64(shell.flavour.pagingPoolPages(addedVifs: slot + 1)) * 4096)
+      try hypervisor.populate(shell.domain, extents: frames, order: 0)
+    }
+    let mapping = try hypervisor.map(shell.domain, frames: frames)
+    mapping.zero(0..<mapping.byteCount)
+  }
+
+  /// The generation of the device page that the guest says it has read. Guest-controlled.
+  public func generationSeen(_ shell: DomainShell) throws(XenError) -> UInt32 {
+    let mapping = try hypervisor.map(shell.domain, frames: [GuestFrame(rawValue: Slots.powerctlFrame)])
+    return mapping.loadWord(at: Int(CHAOS_POWERCTL_GENERATION_SEEN))
   }
 
   private func logPath(_ handle: DomainHandle) -> String { "\(logs)/\(handle.uuid).log" }
@@ -302,13 +352,14 @@ public final class ShellBuilder: Sendable {
     let startInfo = record.startInfoFrame ?? Slots.startInfoFrame
     let mapping = try mapPages(domain, startInfo: startInfo)
     return DomainShell(
-      handle: record.handle, domain: domain, flavour: record.flavour, pages: .some(mapping))
+      handle: record.handle, domain: domain, flavour: record.flavour, pages: .some(mapping),
+      slots: record.vifSlots)
   }
 
   /// Stands for a domain that can only be torn down: one found half-made, or whose pages cannot be mapped.
   public func remains(_ record: DomainRecord, domain: DomainID) -> DomainShell {
     DomainShell(
-      handle: record.handle, domain: domain, flavour: record.flavour, pages: nil)
+      handle: record.handle, domain: domain, flavour: record.flavour, pages: nil, slots: record.vifSlots)
   }
 
   /// Gives a shell the handle its guest was asked to have. The new record comes first and the old one goes last,
@@ -335,7 +386,7 @@ public final class ShellBuilder: Sendable {
       if try isOurs(shell.domain, shell.handle) { try hypervisor.destroy(shell.domain) }
     }
     // The kernel takes its time for each of these, and the back-end lets go of the domain meanwhile.
-    try procedure.step("delete taps") { try network.delete(shell.taps) }
+    try procedure.step("delete taps") { try network.delete(shell.taps.map(\.name)) }
     try procedure.step("await end") { try awaitEnd(shell.domain, shell.handle) }
     try procedure.step("remove log") { _ = unlink(logPath(shell.handle)) }
     try procedure.step("remove record") { records.remove(shell.handle) }
@@ -365,17 +416,29 @@ public final class ShellBuilder: Sendable {
     try hypervisor.info(of: domain)?.handle == handle
   }
 
-  /// Removes taps and logs that belong to no domain of ours: what a kill in the middle of a step left.
+  /// Removes taps and logs that belong to no domain of ours, and taps of vifs that a domain of ours does not have:
+  /// what a kill in the middle of a step left.
   ///
-  /// - Parameter owned: the domains that stay, by handle.
-  public func sweep(keeping owned: [DomainHandle: DomainID]) throws {
+  /// - Parameters:
+  ///   - owned: the domains that stay, by handle.
+  ///   - slots: the vifs that each of them has; one that is missing here is left alone.
+  public func sweep(keeping owned: [DomainHandle: DomainID], slots: [DomainID: Set<Int>]) throws {
     let domains = Set(owned.values)
     let orphans = try network.links().map(\.name).filter { name in
-      DomainShell.owner(ofTap: name.description).map { !domains.contains($0) } ?? false
+      guard let owner = DomainShell.owner(ofTap: name.description) else { return false }
+      guard domains.contains(owner.domain) else { return true }
+      return slots[owner.domain].map { !$0.contains(owner.slot) } ?? false
+    }
+    for name in orphans {
+      guard let owner = DomainShell.owner(ofTap: name.description),
+        let handle = owned.first(where: { $0.value == owner.domain })?.key
+      else { continue }
+      let key = ControlProtocol.DomainKey(domain: owner.domain, handle: handle)
+      _ = try? backend.perform(.detachVif(key, slot: UInt8(owner.slot)))
     }
     try network.delete(orphans)
     let kept = Set(owned.keys.map { logPath($0) })
-    for path in Folder.names(in: logs).map({ "\(logs)/\($0)" })
+    for path in StateFile.names(in: logs).map({ "\(logs)/\($0)" })
     where path.hasSuffix(".log") && !kept.contains(path) { unlink(path) }
   }
 }

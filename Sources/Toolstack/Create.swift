@@ -17,12 +17,6 @@ private struct Plan {
   let flavour: Flavour
   let images: ShellBuilder.Images
   let vifs: [PlannedVif]
-
-  struct PlannedVif {
-    let request: VifRequest
-    let bridge: Link
-    let mtu: Int
-  }
 }
 
 extension Toolstack {
@@ -179,7 +173,7 @@ extension Toolstack {
       throw .refused(
         "kernel", "speaks a device page version other than \(DevicePage.version)", "\(runtime.abiVersion)")
     }
-    var vifs: [Plan.PlannedVif] = []
+    var vifs: [PlannedVif] = []
     for (index, vif) in request.vifs.enumerated() { vifs.append(try plan(vif, field: "vifs[\(index)]")) }
     return Plan(
       request: request, name: name, handle: handle, flavour: flavour, images: images, vifs: vifs)
@@ -212,26 +206,6 @@ extension Toolstack {
         "memory", "too small for \(flavour.vifs) windows of \(flavour.windowKiB) KiB", "\(flavour.memoryMiB)")
     }
     return flavour
-  }
-
-  private func plan(_ vif: VifRequest, field: String) throws(APIError) -> Plan.PlannedVif {
-    guard let bridge = vif.bridge else {
-      throw APIError(.unsupported, "\(field).lan: no LANs yet: '\(vif.lan ?? "")'", field: "\(field).lan")
-    }
-    guard let name = InterfaceName(bridge) else {
-      throw .refused("\(field).bridge", "not an interface name", bridge)
-    }
-    let link: Link?
-    do { link = try network.link(named: name) } catch { throw APIError(error) }
-    guard let link else {
-      throw APIError(.notFound, "\(field).bridge: no such bridge: '\(bridge)'", field: "\(field).bridge")
-    }
-    guard link.isBridge else { throw .refused("\(field).bridge", "not a bridge", bridge) }
-    let mtu = vif.mtu ?? min(Int(link.mtu), Int(UInt16.max))
-    guard mtu <= Int(link.mtu) else {
-      throw .refused("\(field).mtu", "above the bridge's \(link.mtu)", "\(mtu)")
-    }
-    return Plan.PlannedVif(request: vif, bridge: link, mtu: mtu)
   }
 
   private func noMemory(_ mebibytes: Int) -> APIError {
@@ -299,10 +273,7 @@ extension Toolstack {
         current.write(Self.devicePage(record, current))
         current.writeCommandLine(record.commandLine)
       }
-      try procedure.step("join bridges") {
-        try network.join(
-          zip(current.taps, plan.vifs).map { (tap: $0, bridge: $1.bridge.index, mtu: $1.mtu) })
-      }
+      try procedure.step("join bridges") { try join(Array(zip(plan.vifs, record.vifs)), of: current) }
       // Known before it runs, so that nothing it says is lost.
       registry.insert(guest)
       try procedure.step(plan.request.paused ? "record paused guest" : "unpause") {
@@ -316,6 +287,7 @@ extension Toolstack {
     } catch {
       registry.remove(current.handle)
       try? builder.tearDown(current, observe: observe)
+      left(record.vifs)
       throw error
     }
   }
@@ -324,7 +296,7 @@ extension Toolstack {
     try builder.load(plan.images, into: shell, commandLine: plan.request.cmdline)
     let features = plan.images.vifFeatures
     if features != .always {
-      for slot in shell.taps.indices {
+      for slot in shell.taps.map(\.slot) {
         try builder.backend.perform(
           .setFeatures(shell.domain, slot: UInt8(slot), features: features.rawValue))
       }
@@ -338,49 +310,6 @@ extension Toolstack {
       kernel: plan.images.kernel.digest, ramdisk: plan.images.ramdisk?.digest,
       runtimeABI: plan.images.kernel.kernel?.runtime.map { Int($0.abiVersion) },
       commandLine: request.cmdline, created: time(nil),
-      vifs: plan.vifs.enumerated().map { slot, vif in
-        VifRecord(
-          mac: vif.request.mac.flatMap { MACAddress($0) } ?? Self.defaultMAC(handle, slot: slot),
-          bridge: vif.bridge.name, mtu: vif.mtu, features: plan.images.vifFeatures.rawValue,
-          ipv4: vif.request.ip.flatMap { IPv4Interface($0) },
-          ipv4Gateway: vif.request.gateway.flatMap { IPv4Address($0) },
-          ipv6: vif.request.ip6.flatMap { IPv6Interface($0) },
-          ipv6Gateway: vif.request.gateway6.flatMap { IPv6Address($0) })
-      })
-  }
-
-  /// A locally administered unicast address made of the UUID's random bits, so that it needs no bookkeeping.
-  private static func defaultMAC(_ handle: DomainHandle, slot: Int) -> MACAddress {
-    var octets = Array(handle.octets.suffix(6))
-    octets[0] = 0x02
-    octets[5] = octets[5] &+ UInt8(slot)
-    return MACAddress(octets: octets)!
-  }
-
-  private static func devicePage(_ record: GuestRecord, _ shell: DomainShell) -> DevicePage {
-    let identity = DevicePage.Identity(
-      uuid: shell.handle.octets, created: UInt64(record.created) * 1_000_000_000,
-      imageDigest: record.kernel.bytes, name: record.name, commandLine: record.commandLine,
-      vcpus: UInt32(shell.flavour.vcpus), memoryKiB: UInt32(clamping: shell.flavour.memoryMiB * 1024))
-    var devices: [DevicePage.Device] = [
-      .init(
-        kind: .console, index: 0, state: .connected, port: Slots.consolePort, firstFrame: Slots.consoleFrame,
-        frameCount: 1),
-      .init(
-        kind: .powerctl, index: 0, state: .connected, port: Slots.powerctlPort,
-        firstFrame: Slots.powerctlFrame, frameCount: 1),
-    ]
-    for (slot, vif) in record.vifs.enumerated() { devices.append(device(vif, slot, shell.flavour)) }
-    return DevicePage(identity: identity, devices: devices)
-  }
-
-  private static func device(_ vif: VifRecord, _ slot: Int, _ flavour: Flavour) -> DevicePage.Device {
-    .init(
-      kind: .vif, index: UInt16(slot), state: .connected, port: Slots.port(vif: slot),
-      firstFrame: Slots.windowFrame(vif: slot), frameCount: UInt32(flavour.windowFrames),
-      vif: .init(
-        mac: vif.mac, mtu: UInt16(clamping: vif.mtu), features: vif.features,
-        rings: VifRings(windowFrames: flavour.windowFrames), ipv4: vif.ipv4, ipv4Gateway: vif.ipv4Gateway,
-        ipv6: vif.ipv6, ipv6Gateway: vif.ipv6Gateway))
+      vifs: plan.vifs.enumerated().map { $1.record(handle: handle, slot: $0, features: plan.images.vifFeatures) })
   }
 }

@@ -3,6 +3,7 @@ import ChaosAPI
 import Glibc
 import ImageStore
 import ShellPool
+import StateFiles
 import VirtualLAN
 import Xen
 
@@ -17,10 +18,24 @@ extension APIError {
       self.init(error.code == EXFULL ? .noCapacity : .internal, error.description)
     case let error as BackendError:
       self.init([EMFILE, ENFILE, ENOMEM].contains(error.errno) ? .noCapacity : .internal, error.description)
-    case let error as RecordStore.RecordError: self.init(.internal, error.description)
+    case let error as StateFile.Failure:
+      self.init(error.errno == ENOSPC ? .noCapacity : .internal, error.description)
+    case let error as LANError: self.init(error)
     case let error as ImageStoreError: self.init(error, field: nil)
     default: self.init(.internal, "\(failure)")
     }
+  }
+
+  public init(_ error: LANError) {
+    let code: Code =
+      switch error.kind {
+      case .invalid: .invalidArgument
+      case .notFound: .notFound
+      case .conflict: .conflict
+      case .unavailable: .wrongState
+      case .system: .internal
+      }
+    self.init(code, error.description, field: error.field)
   }
 
   public init(_ error: ImageStoreError, field: String?) {

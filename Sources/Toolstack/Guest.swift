@@ -11,7 +11,6 @@ import Xen
 final class Guest: Sendable {
   let name: String
   let handle: DomainHandle
-  let record: GuestRecord
   let shell: DomainShell
 
   private struct Facts {
@@ -23,19 +22,28 @@ final class Guest: Sendable {
     var waiters: [Int: AsyncStream<Void>.Continuation] = [:]
   }
 
+  private let kept: Mutex<GuestRecord>
   private let facts = Mutex(Facts())
   private let queue = Mutex(())
 
   init(record: GuestRecord, shell: DomainShell) {
     name = record.name
     handle = shell.handle
-    self.record = record
+    kept = Mutex(record)
     self.shell = shell
   }
 
+  /// What is written down of the guest.
+  var record: GuestRecord { kept.withLock { $0 } }
+
+  /// Called on the guest's queue, once the new record is written.
+  func replace(record: GuestRecord) { kept.withLock { $0 = record } }
+
   /// What the guest's record says in a phase.
-  func domainRecord(_ phase: DomainRecord.Phase) -> DomainRecord {
-    DomainRecord(handle: handle, phase: phase, flavour: shell.flavour, guest: record)
+  ///
+  /// - Parameter record: what is about to be written; nil: what was.
+  func domainRecord(_ phase: DomainRecord.Phase, _ record: GuestRecord? = nil) -> DomainRecord {
+    DomainRecord(handle: handle, phase: phase, flavour: shell.flavour, guest: record ?? self.record)
   }
 
   /// Runs an operation after all that were begun before it, unless the guest has ended meanwhile.

@@ -40,13 +40,7 @@ extension Toolstack {
 
   func describe(_ guest: Guest, state: GuestState, cpuNanoseconds: UInt64) -> GuestInfo {
     let record = guest.record
-    let vifs = zip(record.vifs, guest.shell.taps).enumerated().map { index, pair in
-      let (vif, tap) = pair
-      return VifInfo(
-        index: index, mac: vif.mac.description, bridge: vif.bridge.description, tap: tap.description,
-        ip: vif.ipv4?.description, gateway: vif.ipv4Gateway?.description, ip6: vif.ipv6?.description,
-        gateway6: vif.ipv6Gateway?.description, mtu: vif.mtu)
-    }
+    let vifs = record.vifs.map { Self.describe($0, guest.shell) }
     return GuestInfo(
       name: guest.name, uuid: guest.handle.uuid, domid: Int(guest.shell.domain.rawValue), state: state,
       memoryMiB: guest.shell.flavour.memoryMiB, vcpus: guest.shell.flavour.vcpus,
@@ -151,6 +145,7 @@ extension Toolstack {
   func unmake(_ guest: Guest, reason: GuestEnd) throws {
     try builder.records.write(guest.domainRecord(.ending))
     try builder.tearDown(guest.shell, observe: observe)
+    left(guest.record.vifs)
     registry.remove(guest)
     guest.end(reason)
   }

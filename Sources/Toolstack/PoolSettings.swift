@@ -1,7 +1,7 @@
 import ChaosAPI
-import Glibc
 import ImageStore
 import ShellPool
+import StateFiles
 import Synchronization
 
 /// What the pool is to hold, kept on disk and replaced atomically; images by the names they were asked for by,
@@ -16,10 +16,6 @@ public final class PoolSettings: Sendable {
   /// - Parameter path: read now if it exists, written at every change. A damaged file is reported and not used.
   public init(path: String, report: (String) -> Void) {
     self.path = path
-    guard access(path, F_OK) == 0 else {
-      requests = Mutex(Self.standard)
-      return
-    }
     do {
       requests = Mutex(try Self.read(path))
     } catch {
@@ -29,13 +25,7 @@ public final class PoolSettings: Sendable {
   }
 
   private static func read(_ path: String) throws -> [PoolSetRequest] {
-    let file = open(path, O_RDONLY | O_CLOEXEC)
-    guard file >= 0 else { throw APIError(.internal, String(cString: strerror(errno))) }
-    defer { close(file) }
-    let capacity = 1 << 20
-    let bytes = [UInt8](unsafeUninitializedCapacity: capacity) { buffer, count in
-      count = max(0, Glibc.read(file, buffer.baseAddress, capacity))
-    }
+    guard let bytes = try StateFile.read(path) else { return standard }
     guard case .array(let elements)? = try JSON(parsing: bytes)["flavours"] else {
       throw APIError(.internal, "no 'flavours'")
     }
@@ -60,21 +50,11 @@ public final class PoolSettings: Sendable {
 
   private func write(_ requests: [PoolSetRequest]) throws(APIError) {
     let bytes = JSON.object(["flavours": .array(requests.map(\.json))]).pretty
-    let temporary = path + ".new"
-    let file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
-    guard file >= 0 else { throw failure("create", temporary) }
-    let written = Glibc.write(file, bytes, bytes.count)
-    fsync(file)
-    close(file)
-    guard written == bytes.count, rename(temporary, path) == 0 else {
-      let error = failure("write", path)
-      unlink(temporary)
-      throw error
+    do throws(StateFile.Failure) {
+      try StateFile.replace(path, with: bytes, mode: 0o644, durability: .powerCut)
+    } catch {
+      throw APIError(error)
     }
-  }
-
-  private func failure(_ operation: String, _ path: String) -> APIError {
-    APIError(.internal, "\(operation) \(path): \(String(cString: strerror(errno)))")
   }
 }
 

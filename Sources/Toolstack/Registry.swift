@@ -1,5 +1,7 @@
 import ChaosAPI
+import ShellPool
 import Synchronization
+import VirtualLAN
 import Xen
 
 /// The guests by name, UUID and domain ID, and the names reserved for guests being made.
@@ -69,6 +71,12 @@ final class Registry: Sendable {
     }
     guard let guest else { throw APIError(.notFound, "no such guest: '\(reference)'") }
     return guest
+  }
+
+  /// The guest, and its vif's slot, that a tap belongs to.
+  func owner(ofTap name: InterfaceName) -> (guest: Guest, slot: Int)? {
+    guard let owner = DomainShell.owner(ofTap: name.description) else { return nil }
+    return state.withLock { $0.byDomain[owner.domain] }.map { ($0, owner.slot) }
   }
 
   /// All guests, by domain ID.

@@ -19,6 +19,7 @@ public final class Toolstack: Sendable {
   let network: HostNetwork
   let builder: ShellBuilder
   let registry = Registry()
+  let lans: LANs
   let report: @Sendable (String) -> Void
   let observe: Procedure.Observer?
   /// Creates by the shell they got, since the daemon started.
@@ -40,6 +41,7 @@ public final class Toolstack: Sendable {
     self.images = images
     self.observe = observe
     self.report = report
+    lans = LANs(store: LANStore(), network: network, observe: observe, report: report)
     builder = ShellBuilder(
       hypervisor: hypervisor, network: network, backend: backend, records: records, logs: logs)
     let capacity = Capacity(hypervisor: hypervisor)
@@ -58,7 +60,10 @@ public final class Toolstack: Sendable {
 
   /// Takes over what an earlier daemon left, then starts to watch guests and to fill the pool.
   public func start() throws {
+    // The LANs first: guests that are found are put back into theirs.
+    try lans.start()
     try recover()
+    for lan in lans.all { rejoin(lan.name) }
     watcher.start(self)
     pool.start()
   }
@@ -82,7 +87,8 @@ public final class Toolstack: Sendable {
       }
       if recover(record, domain) { kept[record.handle] = domain.id }
     }
-    try builder.sweep(keeping: kept)
+    let slots = registry.guests.map { ($0.shell.domain, Set($0.record.vifs.map(\.slot))) }
+    try builder.sweep(keeping: kept, slots: Dictionary(uniqueKeysWithValues: slots))
     try detachStrangers(keeping: kept)
   }
 
@@ -128,6 +134,8 @@ public final class Toolstack: Sendable {
     let adopted = Guest(record: guest, shell: shell)
     adopted.isTampered = !((try? isIntact(shell)) ?? false)
     registry.insert(adopted)
+    // A daemon killed while it changed the guest's vifs may not have come to the page.
+    if guest.runtimeABI != nil { _ = try? tell(adopted) }
   }
 
   /// Whether the guest's device page is still the read-only frame that was laid.

@@ -24,6 +24,7 @@ final class Watcher: Sendable {
         _ = wake.wait(timeout: .now() + Self.interval)
         toolstack.reapEnded()
         rounds += 1
+        if rounds % 4 == 0 { toolstack.retryLANs() }
         if rounds % 20 == 0 { toolstack.removeUnusedImages() }
       }
     }

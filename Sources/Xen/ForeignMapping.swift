@@ -52,6 +52,12 @@ public struct ForeignMapping: ~Copyable, @unchecked Sendable {
     return Array(UnsafeRawBufferPointer(start: base + range.lowerBound, count: range.count))
   }
 
+  /// Loads a naturally aligned 32-bit little-endian word.
+  public func loadWord(at offset: Int) -> UInt32 {
+    precondition(offset >= 0 && offset % 4 == 0 && offset <= byteCount - 4)
+    return UInt32(littleEndian: atomicLoad(base + offset))
+  }
+
   /// Stores a naturally aligned 32-bit little-endian word, visible after everything stored before.
   public func storeWord(_ value: UInt32, at offset: Int) {
     precondition(offset >= 0 && offset % 4 == 0 && offset <= byteCount - 4)

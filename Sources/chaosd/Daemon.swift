@@ -6,6 +6,7 @@ import ImageStore
 import Logging
 import NIOCore
 import ShellPool
+import StateFiles
 import Toolstack
 import VirtualLAN
 import Xen
@@ -32,17 +33,29 @@ struct Daemon {
   private let toolstack: Toolstack
   private let settings: PoolSettings
   /// Held as long as the daemon runs, so that there is one a host.
-  private let lock: HostLock
+  private let lock: Held
+
+  /// Lets a copyable value hold the lock.
+  private final class Held: Sendable {
+    let lock: FileLock
+    init(_ lock: consuming FileLock) { self.lock = lock }
+  }
 
   init(_ options: DaemonOptions, logger: Logger) throws {
     self.options = options
     self.logger = logger
     guard geteuid() == 0 else { throw StartError(description: "needs root") }
     umask(0o077)
-    for folder in [Folder.run, Folder.logs, Folder.consoles, Folder.settings] { try Self.makeFolder(folder) }
+    for folder in [Folder.run, Folder.logs, Folder.consoles, Folder.settings] {
+      try StateFile.makeFolder(folder, mode: 0o755)
+    }
     // Members of group chaos must reach the socket in it.
     chmod(Folder.run, 0o755)
-    lock = try HostLock("\(Folder.run)/chaosd.lock")
+    let lockFile = "\(Folder.run)/chaosd.lock"
+    guard let lock = try FileLock.takeUnlessHeld(lockFile) else {
+      throw StartError(description: "another chaosd runs on this host (\(lockFile) is locked)")
+    }
+    self.lock = Held(lock)
     Self.raiseDescriptorLimit()
     let report: @Sendable (String) -> Void = { logger.notice("\($0)") }
     let hypervisor = try Hypervisor()
@@ -79,12 +92,6 @@ struct Daemon {
   }
 
   // MARK: Environment
-
-  private static func makeFolder(_ path: String) throws(StartError) {
-    if mkdir(path, 0o755) < 0 && errno != EEXIST {
-      throw StartError(description: "create \(path): \(String(cString: strerror(errno)))")
-    }
-  }
 
   /// A thousand guests need some ten thousand descriptors in the back-end, which inherits the limit.
   private static func raiseDescriptorLimit() {
@@ -132,22 +139,6 @@ struct Daemon {
       chmod(path, 0o660)
     } else {
       chmod(path, 0o600)
-    }
-  }
-}
-
-/// A lock file held open: there is one chaosd a host.
-private final class HostLock: Sendable {
-  private let file: Descriptor
-
-  init(_ path: String) throws(Daemon.StartError) {
-    let raw = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-    guard raw >= 0 else {
-      throw Daemon.StartError(description: "open \(path): \(String(cString: strerror(errno)))")
-    }
-    file = Descriptor(adopting: raw)
-    guard flock(raw, LOCK_EX | LOCK_NB) == 0 else {
-      throw Daemon.StartError(description: "another chaosd runs on this host (\(path) is locked)")
     }
   }
 }

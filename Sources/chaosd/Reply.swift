@@ -6,7 +6,8 @@ import Toolstack
 /// A request's first line as the routes need it.
 struct RequestHead: Sendable {
   let method: HTTPMethod
-  /// The path's parts, percent-decoded: `/v1/guests/a` is `["v1", "guests", "a"]`.
+  /// The path's parts, percent-decoded: `/v1/guests/a` is `["v1", "guests", "a"]`, and `/v1/guests/` is not
+  /// `/v1/guests`: a client whose name for a guest is empty does not mean all of them.
   let path: [String]
   let query: Query
   let keepAlive: Bool
@@ -15,7 +16,9 @@ struct RequestHead: Sendable {
     method = head.method
     keepAlive = head.isKeepAlive
     let parts = head.uri.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
-    path = (parts.first ?? "").split(separator: "/").map { percentDecoded($0) }
+    path = (parts.first ?? "").split(separator: "/", omittingEmptySubsequences: false).dropFirst().map {
+      percentDecoded($0)
+    }
     query = Query(parts.count > 1 ? parts[1] : "")
   }
 }

@@ -20,6 +20,11 @@ struct Routes: Sendable {
     case ("guests", 1): return try guests(request, body)
     case ("guests", 2): return try guest(request, rest[1])
     case ("guests", 3): return try guest(request, rest[1], rest[2], body)
+    case ("guests", 4) where rest[2] == "vifs": return try vif(request, rest[1], rest[3])
+    case ("lans", 1): return try lans(request, body)
+    case ("lans", 2): return try lan(request, rest[1])
+    case ("lans", 3...4): return try lan(request, rest[1], rest[2], rest.count == 4 ? rest[3] : nil, body)
+    case ("evpn", 1): return try evpn(request, body)
     case ("pool", 1...2): return try pool(request, rest.count == 2 ? rest[1] : nil, body)
     case ("images", 1...2): return try images(request, rest.count == 2 ? rest[1] : nil)
     default: throw unknown(request)
@@ -94,10 +99,22 @@ struct Routes: Sendable {
     case (.GET, "wait"): return try wait(request.query, guest)
     case (.GET, "log"): return try console(guest, follow: try request.query.flag("follow"))
     case (.GET, "console"): return try console(guest, follow: true)
+    case (.POST, "vifs"):
+      let vif = try VifRequest(json: try json(body), at: "")
+      return blocking { Answer(try toolstack.addVif(vif, to: guest), status: .created) }
     case (.POST, "console"):
       try toolstack.type(body, to: guest)
       return .now(Answer(status: .noContent))
     default: throw unknown(request)
+    }
+  }
+
+  private func vif(_ request: RequestHead, _ guest: String, _ index: String) throws -> Reply {
+    guard request.method == .DELETE else { throw unknown(request) }
+    guard let slot = Int(index) else { throw APIError.refused("index", "not a number", index) }
+    return blocking {
+      try toolstack.removeVif(slot, from: guest)
+      return Answer(status: .noContent)
     }
   }
 
@@ -136,6 +153,71 @@ struct Routes: Sendable {
             console.proceed()
           }
         }, cancel: { console.close() }))
+  }
+
+  // MARK: LANs
+
+  private func lans(_ request: RequestHead, _ body: [UInt8]) throws -> Reply {
+    switch request.method {
+    case .GET: return blocking { Answer(try toolstack.listLANs()) }
+    case .POST:
+      let lan = try LANRequest(json: try json(body), at: "")
+      return blocking { Answer(try toolstack.createLAN(lan), status: .created) }
+    default: throw unknown(request)
+    }
+  }
+
+  private func lan(_ request: RequestHead, _ name: String) throws -> Reply {
+    switch request.method {
+    case .GET: return blocking { Answer(try toolstack.lanInfo(name)) }
+    case .DELETE:
+      let force = try request.query.flag("force")
+      return blocking {
+        try toolstack.deleteLAN(name, force: force)
+        return Answer(status: .noContent)
+      }
+    default: throw unknown(request)
+    }
+  }
+
+  private func lan(
+    _ request: RequestHead, _ name: String, _ part: String, _ element: String?, _ body: [UInt8]
+  ) throws -> Reply {
+    switch (request.method, part, element) {
+    case (.GET, "peers", nil): return .now(Answer(try toolstack.peers(of: name)))
+    case (.POST, "peers", nil):
+      let peer = try LANPeer(json: try json(body), at: "")
+      return blocking { Answer(try toolstack.addPeer(peer, to: name), status: .created) }
+    case (.DELETE, "peers", let address?):
+      return blocking {
+        try toolstack.removePeer(address, from: name)
+        return Answer(status: .noContent)
+      }
+    case (.POST, "interfaces", nil):
+      let interface = try AttachRequest(json: try json(body), at: "").interface
+      return blocking { Answer(try toolstack.attach(interface, to: name), status: .created) }
+    case (.DELETE, "interfaces", let interface?):
+      return blocking {
+        try toolstack.detach(interface, from: name)
+        return Answer(status: .noContent)
+      }
+    default: throw unknown(request)
+    }
+  }
+
+  private func evpn(_ request: RequestHead, _ body: [UInt8]) throws -> Reply {
+    switch request.method {
+    case .GET: return blocking { Answer(try toolstack.evpnStatus()) }
+    case .PUT:
+      let settings = try EVPNRequest(json: try json(body), at: "")
+      return blocking { Answer(try toolstack.enableEVPN(settings)) }
+    case .DELETE:
+      return blocking {
+        try toolstack.disableEVPN()
+        return Answer(status: .noContent)
+      }
+    default: throw unknown(request)
+    }
   }
 
   // MARK: Pool

@@ -21,11 +21,11 @@ let fullRecord = DomainRecord(
     commandLine: "role=\"é\"\n", created: 1_790_000_000,
     vifs: [
       VifRecord(
-        mac: MACAddress("02:ca:fe:00:00:05")!, bridge: InterfaceName("br-lan")!, mtu: 1450, features: 0x1_2000_9883,
+        slot: 0, mac: MACAddress("02:ca:fe:00:00:05")!, lan: "blue", bridge: InterfaceName("lan7")!, mtu: 1450, features: 0x1_2000_9883,
         ipv4: IPv4Interface("10.7.0.2/24"), ipv4Gateway: IPv4Address("10.7.0.1"),
         ipv6: IPv6Interface("fd00::2/64"), ipv6Gateway: IPv6Address("fd00::1")),
       VifRecord(
-        mac: MACAddress("02:ca:fe:00:00:06")!, bridge: InterfaceName("br0")!, mtu: 1500, features: 0x1_2000_8000),
+        slot: 14, mac: MACAddress("02:ca:fe:00:00:06")!, bridge: InterfaceName("br0")!, mtu: 1500, features: 0x1_2000_8000),
     ]))
 
 /// A record with none of them.
@@ -64,9 +64,9 @@ private func read(_ text: String) throws -> DomainRecord? { DomainRecord(json: t
         "ramdisk":"\(ramdisk.hexadecimal)"},\
         "guest":{"name":"fw-1","image":"firewall","kernel":"\(kernel.hexadecimal)",\
         "ramdisk":"\(ramdisk.hexadecimal)","abi":1,"cmdline":"role=\\"é\\"\\n","created":1790000000,"vifs":[\
-        {"mac":"02:ca:fe:00:00:05","bridge":"br-lan","mtu":1450,"features":4831877251,"ip":"10.7.0.2/24",\
+        {"slot":0,"mac":"02:ca:fe:00:00:05","lan":"blue","bridge":"lan7","mtu":1450,"features":4831877251,"ip":"10.7.0.2/24",\
         "gateway":"10.7.0.1","ip6":"fd00::2/64","gateway6":"fd00::1"},\
-        {"mac":"02:ca:fe:00:00:06","bridge":"br0","mtu":1500,"features":4831870976}]}}
+        {"slot":14,"mac":"02:ca:fe:00:00:06","bridge":"br0","mtu":1500,"features":4831870976}]}}
         """)
   }
 
@@ -97,11 +97,13 @@ private func read(_ text: String) throws -> DomainRecord? { DomainRecord(json: t
     ("\"created\":1790000000", "\"created\":\"now\""),
     ("\"created\":1790000000", "\"created\":-1"),
     ("\"created\":1790000000", "\"created\":18446744074"),
-    ("\"vifs\":2", "\"vifs\":1"),
+    ("\"slot\":14", "\"slot\":15"),
+    ("\"slot\":14", "\"slot\":0"),
+    ("\"lan\":\"blue\"", "\"lan\":7"),
     ("\"mtu\":1450", "\"mtu\":65536"),
     ("\"vifs\":[", "\"vifs\":[7,"),
     ("\"mac\":\"02:ca", "\"mac\":\"02:cg"),
-    ("\"bridge\":\"br-lan\"", "\"bridge\":\"br/lan\""),
+    ("\"bridge\":\"lan7\"", "\"bridge\":\"lan/7\""),
     ("\"mtu\":1450", "\"mtu\":null"),
     ("\"features\":4831877251", "\"features\":-1"),
     ("\"ip\":\"10.7.0.2/24\"", "\"ip\":\"10.7.0.2\""),
@@ -124,7 +126,9 @@ private func read(_ text: String) throws -> DomainRecord? { DomainRecord(json: t
   @Test func aTapSaysWhoseItIs() {
     let tap = DomainShell.tapName(DomainID(rawValue: 32751), slot: 14)
     #expect(tap.description == "ch32751.14")
-    #expect(DomainShell.owner(ofTap: tap.description) == DomainID(rawValue: 32751))
+    let owner = DomainShell.owner(ofTap: tap.description)
+    #expect(owner?.domain == DomainID(rawValue: 32751))
+    #expect(owner?.slot == 14)
     for name in [
       "ch7", "ch.0", "ch7.", "ch7.0.1", "eth7.0", "ch65536.0", "ch+7.0", "ch7.+0", "ch07.0", "ch-7.0", "ch7.015",
       "ch7.15",

@@ -137,7 +137,7 @@ import VirtualLAN
   /// The same bytes at every run: what fails once fails always.
   @Test func noBytesTrap() {
     var random = SplitMix(state: 0x6368_616f_73)
-    let whole = Self.link + Self.refusal + Self.done + Self.link
+    let whole = Self.link + Self.refusal + Self.done + NetlinkMessages.all.joined()
     var read = 0
     var refused = 0
     for _ in 0..<50_000 {

@@ -93,10 +93,9 @@ public struct LANDefinition: Hashable, Sendable {
   /// - Parameters:
   ///   - name: of the NetworkAttachmentDefinition.
   ///   - suffix: of the lab; may be empty.
-  ///   - master: the interface whose address VXLAN is sent from; nil for the default route's.
   public static func megalos(
-    name: String, suffix: String, vni: VNI, master: InterfaceName?, mode: Mode = .evpn, mtu: Int? = nil,
-    lifetime: Lifetime = .whileUsed
+    name: String, suffix: String, vni: VNI, port: UInt16 = Self.megalosPort, underlay: Underlay = .automatic,
+    mode: Mode = .evpn, mtu: Int? = nil, lifetime: Lifetime = .whileUsed
   ) throws(LANError) -> LANDefinition {
     let short = String(
       decoding: name.utf8.filter { $0 != UInt8(ascii: "-") && $0 != UInt8(ascii: ".") }.prefix(5), as: UTF8.self)
@@ -105,8 +104,8 @@ public struct LANDefinition: Hashable, Sendable {
       throw .refused("suffix", "makes no interface name of at most 15 bytes", "kt-\(device)")
     }
     return LANDefinition(
-      name: name, vni: vni, mode: mode, mtu: mtu, port: megalosPort,
-      underlay: master.map { .device($0) } ?? .automatic, bridge: bridge, vxlan: vxlan, lifetime: lifetime)
+      name: name, vni: vni, mode: mode, mtu: mtu, port: port, underlay: underlay, bridge: bridge, vxlan: vxlan,
+      lifetime: lifetime)
   }
 }
 

@@ -209,6 +209,14 @@ public struct LANWiring: Sendable {
     try perform([.changeLink(.index(link.index), LinkChange(master: .port(of: laid.bridge), isUp: true))])
   }
 
+  /// Takes an interface of the host out of a LAN; nothing when it is not in it.
+  public func release(_ name: InterfaceName, _ laid: LaidLAN) throws(LANError) {
+    if let link = try find(name), link.master == laid.bridge {
+      try perform([.changeLink(.index(link.index), LinkChange(master: LinkChange.Master.none))])
+    }
+    try settle(laid)
+  }
+
   /// Refuses an interface that must not become a LAN's member: one the host itself is reached by, one that is in
   /// use elsewhere.
   public func checkAttachable(_ name: InterfaceName, to lan: LANDefinition) throws(LANError) -> Link {

@@ -1,3 +1,5 @@
+import Glibc
+
 /// The name of a network interface: what the kernel accepts as one (`dev_valid_name` in net/core/dev.c).
 ///
 /// 1 to 15 bytes (IFNAMSIZ less the NUL), none of them a blank, `/`, `:` or NUL, and neither `.` nor `..`.
@@ -67,5 +69,13 @@ public enum LinkReference: Hashable, Sendable, CustomStringConvertible {
     case .index(let index): "interface \(index)"
     case .name(let name): "'\(name)'"
     }
+  }
+}
+
+extension InterfaceIndex {
+  /// The index of the interface of that name, asked of the kernel without rtnetlink (if_nametoindex(3)); nil when
+  /// there is none.
+  public init?(of name: InterfaceName) {
+    self.init(rawValue: Int32(bitPattern: if_nametoindex(name.description)))
   }
 }

@@ -1,0 +1,333 @@
+import ChaosAPI
+import NetworkAddresses
+import ShellPool
+import StateFiles
+import Synchronization
+import VirtualLAN
+
+/// The LANs of this host: what their definitions on disk say, laid out in the kernel.
+///
+/// What is done to one LAN is done in turns; different LANs do not wait for each other.
+final class LANs: Sendable {
+  /// One LAN as chaosd knows it.
+  final class LAN: Sendable {
+    struct State: Sendable {
+      var definition: LANDefinition
+      /// Nil while the LAN cannot be laid out.
+      var laid: LaidLAN?
+      /// Why it cannot.
+      var failure: LANError?
+      /// Vifs of guests that were put into it.
+      var vifs = 0
+      /// Set once it is deleted, for those who still wait for their turn.
+      var isDeleted = false
+    }
+
+    let name: String
+    let state: Mutex<State>
+
+    init(_ definition: LANDefinition) {
+      name = definition.name
+      state = Mutex(State(definition: definition))
+    }
+  }
+
+  /// A vif on its way into a LAN.
+  struct Port: Sendable {
+    let tap: InterfaceName
+    let mac: MACAddress
+    /// What the guest was told, in bytes.
+    let mtu: Int
+  }
+
+  let store: LANStore
+  let network: HostNetwork
+  let wiring: LANWiring
+  let observe: Procedure.Observer?
+  private let report: @Sendable (String) -> Void
+  private let table = Mutex<[String: LAN]>([:])
+
+  init(
+    store: LANStore, network: HostNetwork, observe: Procedure.Observer?,
+    report: @escaping @Sendable (String) -> Void
+  ) {
+    self.store = store
+    self.network = network
+    wiring = LANWiring(network: network)
+    self.observe = observe
+    self.report = report
+  }
+
+  // MARK: Looking up
+
+  var all: [LAN] { table.withLock { $0.values.sorted { $0.name < $1.name } } }
+
+  func find(_ name: String, field: String? = nil) throws(APIError) -> LAN {
+    guard let lan = table.withLock({ $0[name] }) else {
+      throw APIError(.notFound, "\(field.map { "\($0): " } ?? "")no such LAN: '\(name)'", field: field)
+    }
+    return lan
+  }
+
+  /// Runs an operation on a LAN in its turn.
+  func inTurn<Result: Sendable>(
+    _ lan: LAN, _ body: (inout LAN.State) throws(APIError) -> Result
+  ) throws(APIError) -> Result {
+    try lan.state.withLock { state throws(APIError) in
+      if state.isDeleted { throw APIError(.notFound, "no such LAN: '\(lan.name)'") }
+      return try body(&state)
+    }
+  }
+
+  // MARK: Start
+
+  /// Lays out every LAN that is written down, and removes the devices of those that no longer are. One that cannot
+  /// be laid out now waits for what it lacks.
+  func start() throws {
+    let found = store.loadAll()
+    for error in found.damaged { report("LAN ignored: \(error)") }
+    if found.damaged.isEmpty { try wiring.sweep(keeping: found.lans) }
+    for definition in found.lans {
+      let lan = LAN(definition)
+      table.withLock { $0[definition.name] = lan }
+      lan.state.withLock { state in
+        layOut(&state)
+        if let failure = state.failure { report("LAN '\(lan.name)' waits: \(failure)") }
+      }
+    }
+  }
+
+  /// Tries again to lay out what could not be. Returns the LANs that now are.
+  func retry() -> [LAN] {
+    all.filter { lan in
+      lan.state.withLock { state in
+        guard state.laid == nil, !state.isDeleted else { return false }
+        layOut(&state)
+        return state.laid != nil
+      }
+    }
+  }
+
+  /// Brings the kernel into the state the definition asks for, or notes why that cannot be.
+  private func layOut(_ state: inout LAN.State) {
+    do throws(LANError) {
+      let lock = try store.lock(bridge: state.definition.bridge)
+      state.laid = try wiring.layOut(state.definition)
+      state.failure = nil
+      _ = consume lock
+    } catch {
+      state.laid = nil
+      state.failure = error
+    }
+  }
+
+  /// The LAN's devices, laid out now if they could not be before.
+  private func laid(_ lan: LAN, _ state: inout LAN.State) throws(APIError) -> LaidLAN {
+    if let laid = state.laid { return laid }
+    layOut(&state)
+    guard let laid = state.laid else {
+      throw APIError(
+        .wrongState, "LAN '\(lan.name)' is not laid out: \(state.failure?.description ?? "its devices are gone")")
+    }
+    return laid
+  }
+
+  // MARK: Create and delete
+
+  func create(_ definition: LANDefinition, isDerived: Bool) throws(APIError) {
+    let lan = LAN(definition)
+    try reserve(lan, isDerived: isDerived)
+    do throws(APIError) {
+      try lan.state.withLock { state throws(APIError) in try create(&state) }
+    } catch {
+      lan.state.withLock { $0.isDeleted = true }
+      table.withLock { $0[lan.name] = nil }
+      throw error
+    }
+  }
+
+  /// Makes name, VNI and device names the LAN's before anything is made.
+  private func reserve(_ lan: LAN, isDerived: Bool) throws(APIError) {
+    let wanted = lan.state.withLock { $0.definition }
+    let others = all.map { $0.state.withLock { $0.definition } }
+    try table.withLock { table throws(APIError) in
+      if table[lan.name] != nil { throw APIError(.conflict, "name: taken: '\(lan.name)'", field: "name") }
+      if let other = others.first(where: { $0.vni == wanted.vni }) {
+        let advice = isDerived ? ", made from the name; choose another with --vni" : ""
+        throw APIError(.conflict, "vni: taken by LAN '\(other.name)'\(advice): '\(wanted.vni)'", field: "vni")
+      }
+      if let other = others.first(where: { $0.bridge == wanted.bridge }) {
+        throw APIError(.conflict, "bridge: taken by LAN '\(other.name)': '\(wanted.bridge)'", field: "megalos")
+      }
+      table[lan.name] = lan
+    }
+  }
+
+  private func create(_ state: inout LAN.State) throws(APIError) {
+    let definition = state.definition
+    do {
+      _ = try wiring.check(definition)
+      var procedure = Procedure("create LAN", observe: observe)
+      do {
+        // First on disk: after a kill the LAN is laid out at the next start, or was never there.
+        try procedure.step("write definition") {
+          try store.save(definition)
+        } undo: {
+          try? self.store.remove(definition.name)
+        }
+        let lock = try store.lock(bridge: definition.bridge)
+        state.laid = try procedure.step("lay out") { try wiring.layOut(definition) }
+        _ = consume lock
+      } catch {
+        try? wiring.remove(definition)
+        procedure.rollBack()
+        throw error
+      }
+    } catch {
+      throw APIError(error)
+    }
+  }
+
+  /// Deletes a LAN; the caller has seen to it that nobody is on it, or does not care.
+  func delete(_ lan: LAN, unlessMembers refuse: ([Link]) throws(APIError) -> Void) throws(APIError) {
+    try inTurn(lan) { state throws(APIError) in
+      do {
+        let lock = try store.lock(bridge: state.definition.bridge)
+        try refuse(try ports(state).filter { $0.index != state.laid?.vxlan })
+        var procedure = Procedure("delete LAN", observe: observe)
+        // The devices go in one step and before the definition: after a kill the LAN is there whole or gone.
+        try procedure.step("delete devices") { try wiring.remove(state.definition) }
+        try procedure.step("remove definition") { try store.remove(lan.name) }
+        _ = consume lock
+      } catch {
+        throw APIError(error)
+      }
+      state.isDeleted = true
+    }
+    table.withLock { $0[lan.name] = nil }
+  }
+
+  /// The ports of a LAN's bridge, its VXLAN device among them, with their counters.
+  func ports(_ state: LAN.State) throws(APIError) -> [Link] {
+    guard let laid = state.laid else { return [] }
+    do {
+      return try network.query { socket throws(NetlinkError) in
+        try socket.linksWithStatistics(master: laid.bridge)
+      }
+    } catch {
+      throw APIError(error)
+    }
+  }
+
+  // MARK: Changing
+
+  /// Changes a definition, on disk and in the kernel; where the kernel refuses, it stays as it was.
+  func change(
+    _ lan: LAN, _ change: (inout LANDefinition) throws(APIError) -> Void
+  ) throws(APIError) -> LANDefinition {
+    try inTurn(lan) { state throws(APIError) in
+      let before = state.definition
+      var after = before
+      try change(&after)
+      if after == before { return after }
+      do {
+        let lock = try store.lock(bridge: before.bridge)
+        var procedure = Procedure("change LAN", observe: observe)
+        try procedure.step("write definition") { try store.save(after) }
+        do {
+          state.laid = try procedure.step("lay out") { try wiring.layOut(after) }
+        } catch {
+          try store.save(before)
+          throw error
+        }
+        _ = consume lock
+      } catch {
+        throw APIError(error)
+      }
+      state.definition = after
+      return after
+    }
+  }
+
+  /// Lets an interface of the host go from a LAN that no longer names it.
+  func release(_ interface: InterfaceName, from lan: LAN) throws(LANError) {
+    try lan.state.withLock { state throws(LANError) in
+      guard let laid = state.laid else { return }
+      let lock = try store.lock(bridge: state.definition.bridge)
+      try wiring.release(interface, laid)
+      _ = consume lock
+    }
+  }
+
+  // MARK: Guests
+
+  /// What a guest's vif is to be told of the LAN it will join.
+  func joinPoint(_ name: String, field: String) throws(APIError) -> (bridge: InterfaceName, mtu: Int) {
+    let lan = try find(name, field: field)
+    return try inTurn(lan) { state throws(APIError) in
+      (state.definition.bridge, try laid(lan, &state).mtu)
+    }
+  }
+
+  /// Puts guests' taps into a LAN and makes their addresses known before they say a word: one batch.
+  func join(_ name: String, _ ports: [Port]) throws(APIError) {
+    let lan = try find(name)
+    try inTurn(lan) { state throws(APIError) in
+      do throws(APIError) {
+        try join(ports, try laid(lan, &state), isFirst: state.vifs == 0, state.definition)
+      } catch {
+        // Somebody may have deleted the devices under us: once more with new ones.
+        layOut(&state)
+        guard state.laid != nil else { throw error }
+        try join(ports, try laid(lan, &state), isFirst: true, state.definition)
+      }
+      state.vifs += ports.count
+    }
+  }
+
+  private func join(
+    _ ports: [Port], _ laid: LaidLAN, isFirst: Bool, _ definition: LANDefinition
+  ) throws(APIError) {
+    var requests: [RouteRequest] = []
+    for port in ports {
+      let change = LinkChange(master: .port(of: laid.bridge), mtu: UInt32(clamping: port.mtu))
+      requests.append(.changeLink(.name(port.tap), change))
+      guard let tap = InterfaceIndex(of: port.tap) else {
+        throw APIError(.internal, "join LAN '\(definition.name)': no such interface: '\(port.tap)'")
+      }
+      // Static, so that it neither ages nor goes with the carrier: EVPN announces it as long as the tap is there.
+      requests.append(
+        .addForwarding(ForwardingEntry(device: tap, mac: port.mac, scope: .master, state: .static), mode: .replace))
+    }
+    do {
+      // The VXLAN device is up while there are members. Only the step from none to one can meet somebody who takes
+      // it down, and only that one takes the lock.
+      if isFirst, let vxlan = laid.vxlan {
+        requests.append(.changeLink(.index(vxlan), LinkChange(isUp: true)))
+        let lock = try store.lock(bridge: definition.bridge)
+        try network.perform(requests)
+        _ = consume lock
+      } else {
+        try network.perform(requests)
+      }
+    } catch {
+      throw APIError(error)
+    }
+  }
+
+  /// Notes that vifs have left, whose taps are gone already.
+  func left(_ name: String, vifs: Int) {
+    guard let lan = try? find(name) else { return }
+    lan.state.withLock { state in
+      state.vifs = max(0, state.vifs - vifs)
+      guard state.vifs == 0, let laid = state.laid, !state.isDeleted else { return }
+      do {
+        let lock = try store.lock(bridge: state.definition.bridge)
+        try wiring.settle(laid)
+        _ = consume lock
+      } catch {
+        report("LAN '\(name)': \(error)")
+      }
+    }
+  }
+}
