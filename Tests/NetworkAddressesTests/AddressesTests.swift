@@ -70,7 +70,71 @@ import Testing
   }
 }
 
+@Suite struct IPAddressTests {
+  @Test(arguments: ["10.0.0.5", "fd00::5"])
+  func textGoesBothWays(text: String) throws {
+    let address = try #require(IPAddress(text))
+    #expect(address.description == text)
+    #expect(IPAddress(octets: address.octets) == address)
+    #expect(address.isIPv6 == text.contains(":"))
+    #expect(address.width == (address.isIPv6 ? 128 : 32))
+  }
+
+  @Test(arguments: ["", "10.0.0", "fd00", "10.0.0.5/24", "fe80::1%eth0"])
+  func otherTextIsRefused(text: String) {
+    #expect(IPAddress(text) == nil)
+  }
+
+  @Test(arguments: [0, 3, 5, 15, 17]) func otherLengthsAreRefused(count: Int) {
+    #expect(IPAddress(octets: [UInt8](repeating: 1, count: count)) == nil)
+  }
+
+  @Test(arguments: [
+    ("224.0.0.1", "multicast"), ("ff02::1", "multicast"), ("0.0.0.0", "unspecified"), ("::", "unspecified"),
+    ("127.255.0.1", "loopback"), ("::1", "loopback"), ("169.254.1.1", "link-local"), ("fe80::1", "link-local"),
+    ("255.255.255.255", "broadcast"), ("10.0.0.1", ""), ("fd00::1", ""), ("0.0.0.1", ""), ("128.0.0.1", ""),
+  ])
+  func kinds(text: String, kind: String) throws {
+    let address = try #require(IPAddress(text))
+    #expect(address.isMulticast == (kind == "multicast"))
+    #expect(address.isUnspecified == (kind == "unspecified"))
+    #expect(address.isLoopback == (kind == "loopback"))
+    #expect(address.isLinkLocal == (kind == "link-local"))
+    #expect(address.isBroadcast == (kind == "broadcast"))
+  }
+
+  @Test func familiesAreSortedApart() throws {
+    let sorted = try ["fd00::1", "10.0.0.2", "::", "10.0.0.1"].map { try #require(IPAddress($0)) }.sorted()
+    #expect(sorted.map(\.description) == ["10.0.0.1", "10.0.0.2", "::", "fd00::1"])
+  }
+}
+
 @Suite struct InterfaceTests {
+  @Test(arguments: [
+    ("10.1.2.3/20", "10.1.0.0", "10.1.15.1"), ("fd00:0:0:1::5/64", "fd00:0:0:1::", "fd00:0:0:1::9"),
+  ])
+  func eitherFamilyHasItsNetwork(text: String, network: String, neighbour: String) throws {
+    let interface = try #require(IPInterface(text))
+    #expect(interface.description == text)
+    #expect(IPInterface(address: interface.address, prefixLength: interface.prefixLength) == interface)
+    #expect(interface.network == IPAddress(network))
+    #expect(interface.contains(try #require(IPAddress(neighbour))))
+    #expect(!interface.contains(try #require(IPAddress("192.0.2.1"))))
+    #expect(!interface.contains(try #require(IPAddress("2001:db8::1"))))
+  }
+
+  @Test(arguments: ["", "10.0.0.1", "10.0.0.1/33", "fd00::1/129", "fd00::1"])
+  func textOfNoFamilyIsRefused(text: String) {
+    #expect(IPInterface(text) == nil)
+  }
+
+  @Test func prefixesFitTheirFamily() throws {
+    let four = try #require(IPAddress("10.0.0.1"))
+    #expect(IPInterface(address: four, prefixLength: 33) == nil)
+    #expect(IPInterface(address: four, prefixLength: -1) == nil)
+    #expect(IPInterface(address: try #require(IPAddress("fd00::1")), prefixLength: 129) == nil)
+  }
+
   @Test func fourHasItsNetwork() throws {
     let interface = try #require(IPv4Interface("10.1.2.3/20"))
     #expect(interface.description == "10.1.2.3/20")
@@ -112,9 +176,11 @@ import Testing
       var gateway: IPv4Address
       var six: IPv6Interface
       var next: IPv6Address
+      var either: IPAddress
+      var network: IPInterface
     }
     let text =
-      #"{"mac":"00:16:3e:00:00:01","four":"10.0.0.5/24","gateway":"10.0.0.1","six":"fd00::5/64","next":"fd00::1"}"#
+      #"{"mac":"00:16:3e:00:00:01","four":"10.0.0.5/24","gateway":"10.0.0.1","six":"fd00::5/64","next":"fd00::1","either":"fd00::2","network":"10.1.0.0/16"}"#
     let record = try JSONDecoder().decode(Record.self, from: Data(text.utf8))
     #expect(record.gateway.description == "10.0.0.1")
     #expect(try JSONDecoder().decode(Record.self, from: JSONEncoder().encode(record)) == record)
