@@ -49,6 +49,13 @@ import Testing
     try wiring.network.link(named: InterfaceName(name)!)
   }
 
+  /// Which interfaces there are and how they were set up; what the kernel makes of that may still change.
+  private static func arrangement(_ wiring: LANWiring) throws -> [String] {
+    try wiring.network.links().map { link in
+      "\(link.index) \(link.name) \(link.mtu) \(link.isUp) \(link.master?.description ?? "-") \(link.group)"
+    }
+  }
+
   private static func entries(_ wiring: LANWiring, _ device: InterfaceIndex) throws -> [ForwardingEntry] {
     try wiring.network.query { socket throws(NetlinkError) in try socket.forwardingTable(of: device) }
   }
@@ -119,10 +126,10 @@ import Testing
     try await Self.inNamespace { wiring in
       let lan = Self.lan(.static, peers: [.init(address: Self.peer, macs: [MACAddress("02:00:00:00:00:07")!])])
       let first = try wiring.layOut(lan)
-      let links = try wiring.network.links()
+      let links = try Self.arrangement(wiring)
       let table = try Self.entries(wiring, try #require(first.vxlan))
       #expect(try wiring.layOut(lan) == first)
-      #expect(try wiring.network.links() == links)
+      #expect(try Self.arrangement(wiring) == links)
       #expect(Set(try Self.entries(wiring, try #require(first.vxlan))) == Set(table))
     }
   }
@@ -172,7 +179,7 @@ import Testing
         try wiring.checkAttachable(Self.underlayName, to: Self.lan(.static))
       }
       #expect(error?.kind == .conflict)
-      #expect(error?.description.contains("192.0.2.1/24") == true)
+      #expect(error?.description.contains("192.0.2.1") == true)
     }
   }
 
@@ -213,13 +220,13 @@ import Testing
         (Self.lan(.static, peers: [.init(address: IPAddress("2001:db8::2")!)]), "address"),
         (Self.lan(.static, peers: [.init(address: Self.here)]), "address"),
       ]
-      let before = try wiring.network.links()
+      let before = try Self.arrangement(wiring)
       for (lan, field) in refused {
         let error = #expect(throws: LANError.self) { try wiring.layOut(lan) }
         #expect(error?.field == field, "\(error?.description ?? "")")
         #expect(error?.description.contains("\n") == false)
       }
-      #expect(try wiring.network.links() == before)
+      #expect(try Self.arrangement(wiring) == before)
     }
   }
 
