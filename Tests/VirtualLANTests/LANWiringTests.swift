@@ -183,6 +183,23 @@ import Testing
     }
   }
 
+  /// A bridge with a default VLAN keeps it twice, and twice is what BGP would announce.
+  @Test func aMembersAddressIsInTheTableOnce() async throws {
+    try await Self.inNamespace { wiring in
+      let member = InterfaceName("member0")!
+      try Self.makePair(wiring, member, "member1")
+      let laid = try wiring.layOut(Self.lan(.evpn, attached: [member]))
+      let mac = MACAddress("02:00:00:00:00:07")!
+      let index = try #require(InterfaceIndex(of: member))
+      let entry = ForwardingEntry(device: index, mac: mac, scope: .master, state: .static)
+      try wiring.network.perform([.addForwarding(entry, mode: .replace)])
+      let table = try wiring.network.query { socket throws(NetlinkError) in
+        try socket.forwardingTable(bridge: laid.bridge)
+      }
+      #expect(table.filter { $0.mac == mac }.count == 1)
+    }
+  }
+
   // MARK: Peers
 
   @Test func thePeerListIsTheForwardingTable() async throws {

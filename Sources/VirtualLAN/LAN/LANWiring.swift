@@ -90,7 +90,7 @@ public struct LANWiring: Sendable {
     }
     // Only a change of a bridge's MTU keeps it from following its ports' (br_change_mtu), so it is born with another.
     let other: UInt32 = mtu == 1500 ? 1501 : 1500
-    try perform([.createBridge(lan.bridge, mtu: other, group: Self.group(of: lan))])
+    try perform([.createBridge(lan.bridge, mtu: other, group: Self.group(of: lan), defaultVLAN: 0)])
     do throws(LANError) {
       guard let link = try find(lan.bridge) else {
         throw .refused("bridge", "gone as soon as it was made", lan.bridge, as: .system)

@@ -26,12 +26,17 @@ public struct VethPeer: Hashable, Sendable {
 extension RouteRequest {
   /// Creates a bridge, down; refused (EEXIST) when the name is taken.
   ///
-  /// - Parameter mtu: in bytes, until a port comes or goes: then the bridge takes the smallest of its ports'. Only one
-  ///   that `changeLink` changed, to another than it was, stays (br_change_mtu in net/bridge/br_device.c).
+  /// - Parameters:
+  ///   - mtu: in bytes, until a port comes or goes: then the bridge takes the smallest of its ports'. Only one that
+  ///     `changeLink` changed, to another than it was, stays (br_change_mtu in net/bridge/br_device.c).
+  ///   - defaultVLAN: what untagged frames of new ports belong to once VLANs are filtered; 0: to none. With one (1
+  ///     where nothing is said) every entry set in the forwarding table is there twice, with the VLAN and without.
   public static func createBridge(
-    _ name: InterfaceName, mtu: UInt32? = nil, group: InterfaceGroup? = nil
+    _ name: InterfaceName, mtu: UInt32? = nil, group: InterfaceGroup? = nil, defaultVLAN: UInt16? = nil
   ) -> RouteRequest {
-    create(.bridge, name, LinkChange(mtu: mtu, group: group)) { _ in }
+    create(.bridge, name, LinkChange(mtu: mtu, group: group)) { data in
+      if let defaultVLAN { data.append(IFLA_BR_VLAN_DEFAULT_PVID, integer: defaultVLAN) }
+    }
   }
 
   /// Creates a VXLAN device, down, as a port of a bridge where one is named.
