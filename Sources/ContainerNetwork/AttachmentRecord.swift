@@ -126,8 +126,11 @@ public struct AttachmentStore: Sendable {
     }
   }
 
-  /// Removes a record that may be gone already.
+  /// Removes a record that may be gone already, and what a killed plug-in left of a new one.
   func remove(_ id: AttachmentID) throws(CNIError) {
-    try CNIError.wrapping { try StateFile.remove(path(id), durability: .processDeath) }
+    try CNIError.wrapping {
+      try StateFile.remove(path(id) + StateFile.unfinishedSuffix, durability: .processDeath)
+      try StateFile.remove(path(id), durability: .processDeath)
+    }
   }
 }
