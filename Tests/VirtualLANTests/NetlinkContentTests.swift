@@ -103,6 +103,44 @@ import Testing
     #expect(try content(of: bytes) == .other(type: 0x1c))
   }
 
+  @Test func aChainIsRead() throws {
+    guard case .chain(let chain) = try content(of: NetlinkMessages.chain) else {
+      Issue.record("no chain")
+      return
+    }
+    #expect(chain.family == .ipv4 && chain.table == "filter" && chain.name == "FORWARD")
+    #expect(chain.hook == 2 && chain.policy == 0 && chain.dropsForwarded)
+  }
+
+  @Test(arguments: [(16, 3), (55, 1), (71, 1)])
+  func otherChainsDropNothingThatIsForwarded(offset: Int, byte: UInt8) throws {
+    var bytes = NetlinkMessages.chain
+    bytes[offset] = byte
+    guard case .chain(let chain) = try content(of: bytes) else {
+      Issue.record("no chain")
+      return
+    }
+    #expect(!chain.dropsForwarded)
+  }
+
+  /// They go into words for people.
+  @Test func namesOfChainsAreHeldToALine() throws {
+    var bytes = NetlinkMessages.chain
+    bytes[24] = 0x0a
+    guard case .chain(let chain) = try content(of: bytes) else {
+      Issue.record("no chain")
+      return
+    }
+    #expect(chain.table == "?ilter")
+  }
+
+  @Test func aRuleIsRead() throws {
+    #expect(try content(of: NetlinkMessages.rule) == .rule(NetfilterRule(looksAtBridgePorts: true)))
+    var bytes = NetlinkMessages.rule
+    bytes[72] = 0x71
+    #expect(try content(of: bytes) == .rule(NetfilterRule(looksAtBridgePorts: false)))
+  }
+
   @Test func everyTruncationIsRefused() {
     for message in NetlinkMessages.all {
       for length in 1..<message.count {

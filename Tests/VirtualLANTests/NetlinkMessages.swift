@@ -112,5 +112,48 @@ enum NetlinkMessages {
     0x05, 0, 0, 0,  // 5
   ]
 
-  static let all = [vxlanLink, address, route, forwarding, forwardingRemoved]
+  /// NFT_MSG_NEWCHAIN: FORWARD of iptables-nft.
+  static let chain: [UInt8] = [
+    0x54, 0, 0, 0,  // nlmsghdr: length 84
+    0x03, 0x0a, 0x02, 0,  // type: subsystem nftables, NFT_MSG_NEWCHAIN
+    0x09, 0, 0, 0, 0x39, 0x30, 0, 0,
+    0x02, 0, 0, 0x07,  // nfgenmsg: NFPROTO_IPV4, version, generation
+    0x0b, 0, 0x01, 0,  // NFTA_CHAIN_TABLE, length 11
+    0x66, 0x69, 0x6c, 0x74, 0x65, 0x72, 0, 0,  // "filter", its NUL, padding
+    0x0c, 0, 0x03, 0,  // NFTA_CHAIN_NAME
+    0x46, 0x4f, 0x52, 0x57, 0x41, 0x52, 0x44, 0,  // "FORWARD", its NUL
+    0x14, 0, 0x04, 0x80,  // NFTA_CHAIN_HOOK, nested, length 20
+    0x08, 0, 0x01, 0,  // NFTA_HOOK_HOOKNUM, in network order
+    0, 0, 0, 0x02,  // NF_INET_FORWARD
+    0x08, 0, 0x02, 0,  // NFTA_HOOK_PRIORITY
+    0, 0, 0, 0,
+    0x08, 0, 0x05, 0,  // NFTA_CHAIN_POLICY, in network order
+    0, 0, 0, 0,  // NF_DROP
+    0x0b, 0, 0x07, 0,  // NFTA_CHAIN_TYPE, length 11
+    0x66, 0x69, 0x6c, 0x74, 0x65, 0x72, 0, 0,  // "filter", its NUL, padding
+  ]
+
+  /// NFT_MSG_NEWRULE: a counter and a match of iptables'.
+  static let rule: [UInt8] = [
+    0x58, 0, 0, 0,  // nlmsghdr: length 88
+    0x06, 0x0a, 0x02, 0,  // type: subsystem nftables, NFT_MSG_NEWRULE
+    0x09, 0, 0, 0, 0x39, 0x30, 0, 0,
+    0x02, 0, 0, 0x07,  // nfgenmsg: NFPROTO_IPV4, version, generation
+    0x44, 0, 0x04, 0x80,  // NFTA_RULE_EXPRESSIONS, nested, length 68
+    0x18, 0, 0x01, 0x80,  // NFTA_LIST_ELEM, nested, length 24
+    0x0c, 0, 0x01, 0,  // NFTA_EXPR_NAME
+    0x63, 0x6f, 0x75, 0x6e, 0x74, 0x65, 0x72, 0,  // "counter", its NUL
+    0x08, 0, 0x02, 0x80,  // NFTA_EXPR_DATA, nested
+    0x04, 0, 0x01, 0,  // an empty attribute
+    0x28, 0, 0x01, 0x80,  // NFTA_LIST_ELEM, nested, length 40
+    0x0a, 0, 0x01, 0,  // NFTA_EXPR_NAME, length 10
+    0x6d, 0x61, 0x74, 0x63, 0x68, 0, 0, 0,  // "match", its NUL, padding
+    0x18, 0, 0x02, 0x80,  // NFTA_EXPR_DATA, nested, length 24
+    0x0c, 0, 0x01, 0,  // NFTA_MATCH_NAME
+    0x70, 0x68, 0x79, 0x73, 0x64, 0x65, 0x76, 0,  // "physdev", its NUL
+    0x08, 0, 0x02, 0,  // NFTA_MATCH_REV
+    0, 0, 0, 0,
+  ]
+
+  static let all = [vxlanLink, address, route, forwarding, forwardingRemoved, chain, rule]
 }

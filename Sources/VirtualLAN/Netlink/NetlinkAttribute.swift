@@ -39,6 +39,12 @@ struct NetlinkAttribute: ~Escapable {
 }
 
 extension NetlinkAttribute {
+  /// The text, held to one printable line.
+  var printableText: String {
+    let printable = text.map { $0 < 0x20 || $0 == 0x7f ? UInt8(ascii: "?") : $0 }
+    return String(decoding: printable, as: UTF8.self)
+  }
+
   /// A payload of one byte that is zero for false.
   func flag() throws(NetlinkFormatError) -> Bool {
     try integer(as: UInt8.self) != 0

@@ -15,6 +15,10 @@ public struct NetlinkReply: Hashable, Sendable {
     case forwarding(ForwardingEntry)
     /// RTM_DELNEIGH about a forwarding table: the entry is gone.
     case forwardingRemoved(ForwardingEntry)
+    /// NFT_MSG_NEWCHAIN.
+    case chain(NetfilterChain)
+    /// NFT_MSG_NEWRULE.
+    case rule(NetfilterRule)
     /// NLMSG_ERROR: the request is done with. The code is an errno, zero for success.
     case acknowledgement(code: CInt, message: String?)
     /// NLMSG_DONE: the dump is complete. The code is an errno, zero for success.
@@ -29,7 +33,7 @@ public struct NetlinkReply: Hashable, Sendable {
   public let isInterrupted: Bool
   public let content: Content
 
-  /// Reads one datagram from a NETLINK_ROUTE socket. The entry for fuzzing, too.
+  /// Reads one datagram from a NETLINK_ROUTE or NETLINK_NETFILTER socket. The entry for fuzzing, too.
   public static func parse(_ datagram: [UInt8]) throws(NetlinkFormatError) -> [NetlinkReply] {
     try parse(datagram.span.bytes)
   }
@@ -58,6 +62,8 @@ public struct NetlinkReply: Hashable, Sendable {
     case RTM_NEWROUTE: try Route(payload: payload).map(Content.route)
     case RTM_NEWNEIGH: try ForwardingEntry(payload: payload).map(Content.forwarding)
     case RTM_DELNEIGH: try ForwardingEntry(payload: payload).map(Content.forwardingRemoved)
+    case NetfilterMessage.type(NFT_MSG_NEWCHAIN): .chain(try NetfilterChain(payload: payload))
+    case NetfilterMessage.type(NFT_MSG_NEWRULE): .rule(try NetfilterRule(payload: payload))
     case Int(NLMSG_ERROR): try acknowledgement(message)
     case Int(NLMSG_DONE): try done(message)
     default: nil
@@ -109,8 +115,7 @@ public struct NetlinkReply: Hashable, Sendable {
     var attributes = NetlinkAttributes(attributes)
     while let attribute = try attributes.next() {
       guard Int(attribute.type) == Int(NLMSGERR_ATTR_MSG.rawValue) else { continue }
-      let printable = attribute.text.map { $0 < 0x20 || $0 == 0x7f ? UInt8(ascii: "?") : $0 }
-      words = String(decoding: printable, as: UTF8.self)
+      words = attribute.printableText
     }
     return words
   }

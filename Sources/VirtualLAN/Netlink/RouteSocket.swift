@@ -47,6 +47,13 @@ public struct RouteSocket: ~Copyable, Sendable {
     descriptor = try Self.open(namespace: namespace, isStrict: true)
   }
 
+  /// Opens a socket of another netlink protocol, whose messages and answers go the same way.
+  ///
+  /// - Throws: `NetlinkError.call`.
+  init(protocol: CInt) throws(NetlinkError) {
+    descriptor = try Descriptor.netlinkSocket(`protocol`, receiveBufferSize: Self.receiveBufferSize)
+  }
+
   private static func open(namespace: CInt?, isStrict: Bool) throws(NetlinkError) -> Descriptor {
     let descriptor = try Descriptor.netlinkSocket(
       NETLINK_ROUTE, namespace: namespace, receiveBufferSize: receiveBufferSize)
@@ -179,7 +186,7 @@ extension RouteSocket {
     }
   }
 
-  private mutating func list<Element>(
+  mutating func list<Element>(
     _ request: RouteRequest, _ element: (NetlinkReply.Content) -> Element?
   ) throws(NetlinkError) -> [Element] {
     for _ in 0..<Self.mostListAttempts {
