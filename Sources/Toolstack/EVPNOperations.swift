@@ -1,13 +1,116 @@
+import Backends
 import ChaosAPI
+import NetworkAddresses
+import Synchronization
 import VirtualLAN
+
+/// EVPN on this host: FRR's part of it, and the keeper that bridges the time when FRR is away.
+final class EVPNService: Sendable {
+  let evpn = EVPN()
+  private let network: HostNetwork
+  private let report: @Sendable (String) -> Void
+  private let keeper = Mutex<RouteKeeper?>(nil)
+
+  init(network: HostNetwork, report: @escaping @Sendable (String) -> Void) {
+    self.network = network
+    self.report = report
+  }
+
+  /// Watches over the routes of a host that speaks EVPN, from now on.
+  func keepRoutes() {
+    keeper.withLock { keeper in
+      guard keeper == nil else { return }
+      do throws(NetlinkError) {
+        let started = try RouteKeeper(network, evpn, report: report)
+        keeper = started
+        BackgroundThread.start(name: "chaos-routes") { started.run() }
+      } catch {
+        report("EVPN routes are not kept while bgpd is away: \(error)")
+      }
+    }
+  }
+
+  var held: Set<HeldRoute> { keeper.withLock { $0?.held ?? [] } }
+}
 
 extension Toolstack {
   // MARK: EVPN
 
   /// What a LAN is when nobody said: one that spans hosts by BGP where this host speaks it.
-  var defaultMode: LANDefinition.Mode { .static }
+  var defaultMode: LANDefinition.Mode { (try? evpn.evpn.settings()) == nil ? .static : .evpn }
 
-  public func evpnStatus() throws(APIError) -> EVPNStatus { throw APIError(.unsupported, "EVPN: not there yet") }
-  public func enableEVPN(_ request: EVPNRequest) throws(APIError) -> EVPNStatus { try evpnStatus() }
-  public func disableEVPN() throws(APIError) { _ = try evpnStatus() }
+  func startEVPN() {
+    do throws(EVPNError) {
+      if try evpn.evpn.settings() != nil { evpn.keepRoutes() }
+    } catch {
+      report("EVPN: \(error)")
+    }
+  }
+
+  public func enableEVPN(_ request: EVPNRequest) throws(APIError) -> EVPNStatus {
+    try request.validate()
+    do throws(EVPNError) {
+      let role: EVPNSettings.Role =
+        request.reflector
+        ? .reflector(listen: request.listen.compactMap { IPInterface($0) })
+        : .client(neighbors: request.neighbors.compactMap { IPAddress($0) })
+      let settings = try EVPNSettings(asNumber: UInt32(clamping: request.asNumber), role: role)
+      try evpn.evpn.enable(settings, routerID: try routerID(for: settings))
+    } catch {
+      throw APIError(error)
+    }
+    evpn.keepRoutes()
+    return try evpnStatus()
+  }
+
+  /// An IPv4 address of this host that no other BGP speaker has: the one it sends VXLAN from.
+  private func routerID(for settings: EVPNSettings) throws(EVPNError) -> IPv4Address {
+    if case .client(let neighbors) = settings.role, let neighbor = neighbors.first,
+      let route = try? network.query({ socket throws(NetlinkError) in try socket.route(to: neighbor) }),
+      case .v4(let address)? = route.source
+    {
+      return address
+    }
+    if case .v4(let address)? = lans.wiring.automaticAddress { return address }
+    throw EVPNError(.unavailable, "router ID: this host has no IPv4 address that tells it from others")
+  }
+
+  public func disableEVPN() throws(APIError) {
+    do throws(EVPNError) { try evpn.evpn.disable() } catch { throw APIError(error) }
+  }
+
+  public func evpnStatus() throws(APIError) -> EVPNStatus {
+    let found = evpn.evpn.status()
+    var status = EVPNStatus(enabled: found.settings != nil, problems: found.problems)
+    if let settings = found.settings {
+      status.asNumber = Int(settings.asNumber)
+      switch settings.role {
+      case .reflector(let listen):
+        status.reflector = true
+        status.listen = listen.map(\.description)
+      case .client(let neighbors): status.neighbors = neighbors.map(\.description)
+      }
+    }
+    status.sessions = found.peerings.map {
+      EVPNSession(
+        neighbor: $0.neighbor.description, state: $0.state, uptimeSeconds: $0.uptimeSeconds,
+        routesReceived: $0.routesReceived)
+    }
+    status.routes = found.routes.map { EVPNRoute($0) } + evpn.held.map { EVPNRoute($0) }
+    return status
+  }
+}
+
+extension EVPNRoute {
+  fileprivate init(_ route: EVPNAnnouncement) {
+    self.init(
+      vni: Int(route.vni.rawValue), kind: route.mac == nil ? .vtep : .mac, mac: route.mac?.description,
+      vtep: route.vtep.description, isLocal: route.isLocal)
+  }
+
+  fileprivate init(_ route: HeldRoute) {
+    self.init(
+      vni: Int(route.vni.rawValue), kind: route.mac == nil ? .vtep : .mac, mac: route.mac?.description,
+      vtep: route.vtep.description, isLocal: false, held: true)
+  }
 }

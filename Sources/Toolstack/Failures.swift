@@ -21,6 +21,7 @@ extension APIError {
     case let error as StateFile.Failure:
       self.init(error.errno == ENOSPC ? .noCapacity : .internal, error.description)
     case let error as LANError: self.init(error)
+    case let error as EVPNError: self.init(error)
     case let error as ImageStoreError: self.init(error, field: nil)
     default: self.init(.internal, "\(failure)")
     }
@@ -33,6 +34,17 @@ extension APIError {
       case .notFound: .notFound
       case .conflict: .conflict
       case .unavailable: .wrongState
+      case .system: .internal
+      }
+    self.init(code, error.description, field: error.field)
+  }
+
+  public init(_ error: EVPNError) {
+    let code: Code =
+      switch error.kind {
+      case .invalid: .invalidArgument
+      case .conflict: .conflict
+      case .unavailable: .unsupported
       case .system: .internal
       }
     self.init(code, error.description, field: error.field)

@@ -89,7 +89,7 @@ extension Toolstack {
       attached: definition.attached.map(\.description),
       members: ports.filter { $0.index != state.laid?.vxlan }.map { member($0, attachments) },
       forwarding: try forwarding(state, ports), drops: ports.reduce(0) { $0 + $1.drops },
-      warnings: [])
+      warnings: filterWarnings)
   }
 
   /// Where the LAN's bridge and its VXLAN device send to.
@@ -147,6 +147,15 @@ extension Toolstack {
 
   /// The containers that chaos-cni put on LANs, by the host's end of their interface.
   private var containers: [InterfaceName: String] { AttachmentStore().containersByInterface() }
+
+  /// What on this host keeps frames from crossing a LAN's bridge, a line each.
+  private var filterWarnings: [String] {
+    do throws(NetlinkError) {
+      return try BridgeFilter.findings()
+    } catch {
+      return ["whether a packet filter drops what LANs carry cannot be told: \(error)"]
+    }
+  }
 
   // MARK: Peers and interfaces
 

@@ -20,6 +20,7 @@ public final class Toolstack: Sendable {
   let builder: ShellBuilder
   let registry = Registry()
   let lans: LANs
+  let evpn: EVPNService
   let report: @Sendable (String) -> Void
   let observe: Procedure.Observer?
   /// Creates by the shell they got, since the daemon started.
@@ -41,6 +42,7 @@ public final class Toolstack: Sendable {
     self.images = images
     self.observe = observe
     self.report = report
+    evpn = EVPNService(network: network, report: report)
     lans = LANs(store: LANStore(), network: network, observe: observe, report: report)
     builder = ShellBuilder(
       hypervisor: hypervisor, network: network, backend: backend, records: records, logs: logs)
@@ -64,6 +66,7 @@ public final class Toolstack: Sendable {
     try lans.start()
     try recover()
     for lan in lans.all { rejoin(lan.name) }
+    startEVPN()
     watcher.start(self)
     pool.start()
   }

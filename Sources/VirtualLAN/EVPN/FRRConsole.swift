@@ -1,3 +1,4 @@
+import CNetlink
 import Glibc
 
 /// A session with one of FRR's daemons at its control socket (`/run/frr/bgpd.vty`), which is where FRR's own shell

@@ -11,6 +11,11 @@ public struct Underlay: Hashable, Sendable {
   public var mtu: Int { deviceMTU - VXLANSettings.overhead(overIPv6: address.isIPv6) }
 }
 
+extension LANWiring {
+  /// The address that LANs are sent from where nothing else is said; nil when that cannot be told.
+  public var automaticAddress: IPAddress? { try? network.underlay(.automatic).address }
+}
+
 extension HostNetwork {
   /// Finds the host's end for a choice.
   ///
