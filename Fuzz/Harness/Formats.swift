@@ -1,7 +1,6 @@
 import DevicePages
 import DomainBuilder
 import NetworkAddresses
-import VirtualLAN
 import Xen
 
 @testable import Backends
@@ -43,11 +42,6 @@ extension Target {
       expect((try? ControlProtocol.Reply(decoding: again)) != nil, "\(message)")
     case .some(let reply): expect(reply.encoded() == bytes, "\(reply) was \(bytes)")
     }
-  }
-
-  static let netlink = Target(name: "netlink", seeds: datagrams, longest: 1024) { bytes in
-    guard let replies = try? NetlinkReply.parse(Array(bytes)) else { return }
-    expect(replies.count <= bytes.count / 16, "\(replies.count) messages in \(bytes.count) bytes")
   }
 }
 
@@ -98,31 +92,12 @@ private let messages: [[UInt8]] = {
   let status = ControlProtocol.Status(key: key, status: 1, acknowledged: 2)
   let vif = ControlProtocol.Vif(slot: 0, windowFrames: 64, features: 3)
   let requests: [ControlProtocol.Request] = [
-    .attach(key, vifs: [vif]), .detach(domain), .attachVif(key, vif), .detachVif(key, slot: 1), .setFeatures(domain, slot: 0, features: 3),
+    .attach(key, vifs: [vif]), .detach(domain), .attachVif(key, vif), .detachVif(key, slot: 1),
+    .setFeatures(domain, slot: 0, features: 3),
     .console(domain, follow: true, input: false), .powerctl(domain, bits: 1), .list(from: domain), .subscribe,
   ]
   let replies: [ControlProtocol.Reply] = [
     .done, .failed(errno: 19, message: "domain 7 is not served"), .domains([status]),
   ]
   return requests.map { $0.encoded() } + replies.map { $0.encoded() } + [status.encodedEvent()]
-}()
-
-/// What the kernel sends: RTM_NEWLINK for "vif1.0", a capped refusal with words, the end of a dump.
-private let datagrams: [[UInt8]] = {
-  func attribute(_ type: UInt16, _ payload: [UInt8]) -> [UInt8] {
-    let length = 4 + payload.count
-    return little(UInt16(length)) + little(type) + payload + [UInt8](repeating: 0, count: -length & 3)
-  }
-  func message(_ type: UInt16, _ flags: UInt16, _ payload: [UInt8]) -> [UInt8] {
-    little(UInt32(16 + payload.count)) + little(type) + little(flags) + little(UInt64(7)) + payload
-  }
-  let kind = attribute(1, Array("tun\0".utf8)) + attribute(2, [])
-  let link = message(
-    16, 2,
-    [0, 0, 1, 0, 5, 0, 0, 0, 0x43, 0x10, 1, 0, 0, 0, 0, 0] + attribute(3, Array("vif1.0\0".utf8))
-      + attribute(4, little(UInt32(1450))) + attribute(10, little(UInt32(4)))
-      + attribute(1, [2, 0x16, 0x3e, 1, 2, 3]) + attribute(0x8012, kind))
-  let refusal = message(
-    2, 0x300, little(Int32(-22)) + [UInt8](repeating: 0, count: 16) + attribute(1, Array("no such\0".utf8)))
-  return [link, refusal, link + message(3, 2, little(Int32(0)))]
 }()

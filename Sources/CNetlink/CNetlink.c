@@ -12,10 +12,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 static int result(int answer) { return answer < 0 ? -errno : 0; }
+
+struct sockaddr_nl cnetlink_kernel(void) {
+  return (struct sockaddr_nl){.nl_family = AF_NETLINK};
+}
 
 int cnetlink_tun_attach(int descriptor, const char *name, int flags) {
   struct ifreq request = {.ifr_flags = (short)flags};

@@ -1,8 +1,12 @@
 #ifndef CNETLINK_H
 #define CNETLINK_H
 
-// The kernel's own headers, for the constants and layouts of rtnetlink and of the tun driver. What Swift
-// does not import (function-like macros, variadic calls, struct ifreq's unions) is re-exported here. No logic but the steps of one call.
+// The kernel's own headers, for the constants and layouts of netlink and of the tun driver. What Swift does not
+// import (function-like macros, variadic calls, struct ifreq's unions) is re-exported here. No logic but the steps
+// of one call.
+//
+// No header of the C library's that the Glibc module has too: a whole-module build would take its declarations for
+// this module's, and not find them in files that import Glibc alone.
 
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
@@ -17,12 +21,9 @@
 #include <linux/veth.h>
 #include <stdint.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 
 /// A socket address for the kernel's end (nl_pid 0), or for our end with a number of the kernel's choice.
-static inline struct sockaddr_nl cnetlink_kernel(void) {
-  return (struct sockaddr_nl){.nl_family = AF_NETLINK};
-}
+struct sockaddr_nl cnetlink_kernel(void);
 
 // Each returns 0, or a negated errno.
 
