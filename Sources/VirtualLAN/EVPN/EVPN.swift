@@ -1,3 +1,4 @@
+import Glibc
 import NetworkAddresses
 import Synchronization
 
@@ -56,9 +57,18 @@ public final class EVPN: Sendable {
       let new = try old.removingBlock()
       // The file first: whoever sees routes vanish looks there whether that is a fault.
       if new != old { try installation.replace("frr.conf", with: new.bytes) }
-      if !installation.missingDaemons.contains("bgpd") { try take(over: new, from: old, wanted: nil) }
+      if installation.missingDaemons.contains("bgpd") { return }
+      if !old.farewell.isEmpty {
+        try carryOut { _ in old.farewell }
+        sleep(Self.farewellSeconds)
+      }
+      try take(over: new, from: old, wanted: nil)
     }
   }
+
+  /// Long enough for the others to hear that this host's routes are withdrawn, and to see that bgpd is there still
+  /// (`HeldRoutes.confirmation`): otherwise they would take it for dead.
+  private static let farewellSeconds: UInt32 = 2
 
   private func enableDaemon() throws(EVPNError) {
     let old = try installation.read("daemons") ?? []
@@ -70,14 +80,19 @@ public final class EVPN: Sendable {
   private func take(
     over new: FRRConfiguration, from old: FRRConfiguration, wanted: EVPNSettings?
   ) throws(EVPNError) {
+    try carryOut { running in
+      old.withdrawal(running: running, wanted: wanted) + new.blockCommands
+    }
+  }
+
+  /// Has bgpd carry out commands of its configuration, which depend on what it has.
+  private func carryOut(_ commands: (FRRConfiguration) -> [String]) throws(EVPNError) {
     var refused: EVPNError?
     do throws(FRRConsole.Failure) {
       var console = try installation.console("bgpd")
       _ = try console.run("enable")
-      let answer = try console.run("show running-config")
-      let running = try? FRRConfiguration(answer.text)
-      let withdrawal = running.map { old.withdrawal(running: $0, wanted: wanted) } ?? []
-      refused = try console.configure(withdrawal + new.blockCommands)
+      let running = try? FRRConfiguration(try console.run("show running-config").text)
+      refused = try console.configure(running.map(commands) ?? [])
     } catch {
       throw EVPNError(.system, error.description)
     }

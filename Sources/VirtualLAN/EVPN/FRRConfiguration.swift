@@ -262,6 +262,15 @@ extension FRRConfiguration {
     return withdrawalOfAll(asNumber, running: running)
   }
 
+  /// The commands that withdraw this host's routes and leave its sessions up; none where it is the user who
+  /// announces them.
+  var farewell: [String] {
+    guard facts.announces, let asNumber = facts.asNumber else { return [] }
+    return ["router bgp \(asNumber)"] + Self.withdrawal + ["exit"]
+  }
+
+  private static let withdrawal = ["address-family l2vpn evpn", "no advertise-all-vni", "exit-address-family"]
+
   private func withdrawal(of running: Facts, keeping settings: EVPNSettings) -> [String] {
     let neighbors = running.neighbors.filter { !settings.neighbors.contains($0) }.map { "no neighbor \($0)" }
     let ranges = running.ranges.filter { !settings.ranges.contains($0) }.map {
@@ -279,9 +288,7 @@ extension FRRConfiguration {
     commands.append("no neighbor \(Self.peerGroup) peer-group")
     if facts.hasNeighborLimit { commands.append("no bgp listen limit") }
     if let routerID = facts.routerID { commands.append("no bgp router-id \(routerID)") }
-    if facts.announces {
-      commands += ["address-family l2vpn evpn", "no advertise-all-vni", "exit-address-family"]
-    }
+    if facts.announces { commands += Self.withdrawal }
     return commands + ["exit"]
   }
 

@@ -1,0 +1,183 @@
+import NetworkAddresses
+
+/// A way to a station, or to all of a host's, that EVPN announced once and that is kept: an entry of a VXLAN
+/// device's table.
+public struct HeldRoute: Hashable, Sendable {
+  public let vni: VNI
+  /// Nil for what is for everybody on the LAN.
+  public let mac: MACAddress?
+  public let vtep: IPAddress
+  /// The LAN's VXLAN device here.
+  let device: InterfaceIndex
+  /// Its bridge.
+  let bridge: InterfaceIndex
+
+  init(vni: VNI, mac: MACAddress?, vtep: IPAddress, device: InterfaceIndex, bridge: InterfaceIndex) {
+    self.vni = vni
+    self.mac = mac
+    self.vtep = vtep
+    self.device = device
+    self.bridge = bridge
+  }
+}
+
+/// Decides which routes are kept although the routing daemon took them back.
+///
+/// FRR 8.4 has no graceful restart for EVPN: a bgpd that dies takes all that this host knows with it, and a
+/// neighbour's takes all that is behind it, though nothing changed there. A route is held when this host's own
+/// routing is lost, or when nobody listens at the BGP port of the route's VTEP while its host answers. It is held
+/// until routing announces it again, until it did not for a while after the cause ended, or until the VTEP's host
+/// answers no longer.
+struct HeldRoutes {
+  /// What a VTEP's host answers at BGP's port (179).
+  enum Answer: Hashable, Sendable {
+    case accepts
+    case refuses
+    case nothing
+  }
+
+  /// What to do now.
+  struct Decision: Equatable {
+    /// To be put back.
+    var hold: [HeldRoute] = []
+    /// To be removed.
+    var release: [HeldRoute] = []
+  }
+
+  typealias Instant = ContinuousClock.Instant
+
+  /// The daemon of a VTEP may still accept while it ends: a route counts as withdrawn on purpose when this much
+  /// later it accepts again.
+  static let confirmation = Duration.milliseconds(250)
+  /// How long routing has to announce a route again: sessions come up one host after the other.
+  static let patience = Duration.seconds(15)
+  /// A host that answers nothing for so long is gone.
+  static let silence = Duration.seconds(30)
+
+  /// Routes that vanished, and when their VTEP was first seen to accept since.
+  private var vanished: [HeldRoute: Instant?] = [:]
+  /// Routes that are held, and when their cause was last seen.
+  private var held: [HeldRoute: Instant] = [:]
+  /// VTEPs of held routes that answer nothing, and since when.
+  private var silent: [IPAddress: Instant] = [:]
+
+  var isEmpty: Bool { vanished.isEmpty && held.isEmpty }
+  var hasUndecided: Bool { !vanished.isEmpty }
+  var routes: Set<HeldRoute> { Set(held.keys) }
+  var undecidedPeers: Set<IPAddress> { Set(vanished.keys.map(\.vtep)) }
+  var heldPeers: Set<IPAddress> { Set(held.keys.map(\.vtep)) }
+}
+
+// MARK: - What happens
+
+extension HeldRoutes {
+  /// The routing daemon removed a route.
+  mutating func vanish(_ route: HeldRoute) {
+    if held[route] == nil, vanished[route] == nil { vanished[route] = .some(nil) }
+  }
+
+  /// The routing daemon announced a way to an address, whichever. Returns the routes held for it, which are of no
+  /// more use.
+  mutating func appear(_ mac: MACAddress?, at vtep: IPAddress, device: InterfaceIndex) -> [HeldRoute] {
+    forget { $0.device == device && $0.mac == mac && (mac != nil || $0.vtep == vtep) }
+  }
+
+  /// A station is on this host now. Returns the routes held for it.
+  mutating func becomeLocal(_ mac: MACAddress, bridge: InterfaceIndex) -> [HeldRoute] {
+    forget { $0.bridge == bridge && $0.mac == mac }
+  }
+
+  /// Entries of an earlier life of this process are taken over as held.
+  mutating func adopt(_ routes: [HeldRoute], at now: Instant) {
+    for route in routes { held[route] = now }
+  }
+
+  /// Forgets everything. Returns what was held.
+  mutating func releaseAll() -> [HeldRoute] {
+    vanished = [:]
+    return forget { _ in true }
+  }
+
+  /// A route's device is gone or down: it needs nothing any more.
+  mutating func forget(device: InterfaceIndex) -> [HeldRoute] { forget { $0.device == device } }
+
+  private mutating func forget(_ isMeant: (HeldRoute) -> Bool) -> [HeldRoute] {
+    for route in vanished.keys where isMeant(route) { vanished[route] = nil }
+    let gone = held.keys.filter(isMeant)
+    for route in gone { held[route] = nil }
+    return gone
+  }
+}
+
+// MARK: - Deciding
+
+extension HeldRoutes {
+  /// Decides by what is known now.
+  ///
+  /// - Parameters:
+  ///   - answers: of VTEPs that were asked since the last decision; the others' answers are not known yet.
+  mutating func decide(
+    _ routing: EVPN.Routing, answers: [IPAddress: Answer], at now: Instant
+  ) -> Decision {
+    note(answers, at: now)
+    var decision = Decision()
+    for (route, accepted) in vanished {
+      switch fate(of: route, accepted: accepted, routing, answers[route.vtep], at: now) {
+      case .lost:
+        vanished[route] = nil
+        held[route] = now
+        decision.hold.append(route)
+      case .withdrawn: vanished[route] = nil
+      case .accepted: vanished[route] = .some(now)
+      case .unknown: break
+      }
+    }
+    for (route, lastSeen) in held {
+      let cause = routing == .lost || answers[route.vtep] == .refuses ? now : lastSeen
+      held[route] = cause
+      let isStale = now - cause > Self.patience
+      let isGone = silent[route.vtep].map { now - $0 > Self.silence } ?? false
+      if isStale || isGone {
+        held[route] = nil
+        decision.release.append(route)
+      }
+    }
+    return decision
+  }
+
+  private enum Fate {
+    case lost
+    case withdrawn
+    /// The VTEP accepts, for the first time.
+    case accepted
+    case unknown
+  }
+
+  private func fate(
+    of route: HeldRoute, accepted: Instant?, _ routing: EVPN.Routing, _ answer: Answer?, at now: Instant
+  ) -> Fate {
+    guard case .working(let neighbors) = routing else { return .lost }
+    // There is a session with the VTEP itself: nothing but a withdrawal takes its routes away.
+    if neighbors.contains(route.vtep) { return .withdrawn }
+    switch answer {
+    case .refuses: return .lost
+    case .nothing: return .withdrawn
+    case .accepts:
+      guard let accepted else { return .accepted }
+      return now - accepted >= Self.confirmation ? .withdrawn : .unknown
+    case nil: return .unknown
+    }
+  }
+
+  private mutating func note(_ answers: [IPAddress: Answer], at now: Instant) {
+    for (vtep, answer) in answers {
+      if answer == .nothing {
+        silent[vtep] = silent[vtep] ?? now
+      } else {
+        silent[vtep] = nil
+      }
+    }
+    let peers = heldPeers.union(undecidedPeers)
+    silent = silent.filter { peers.contains($0.key) }
+  }
+}
