@@ -13,9 +13,6 @@ final class DomainBackend {
   private let consolePort, powerctlPort: EventChannel.Port
   /// By ABI slot.
   private var vifs: [Int: VifBackend] = [:]
-  /// Our ends of the vifs' event channels, by slot. They stay bound when a vif goes: the guest's ends are never
-  /// closed either, and the slot may be used again.
-  private var vifPorts: [Int: EventChannel.Port] = [:]
   private var log: ConsoleLog
   /// The guest's half of powerctl as last seen.
   private(set) var guestState: Powerctl.GuestState
@@ -102,8 +99,7 @@ final class DomainBackend {
       vhost: Descriptor(adopting: queue.vhost), tap: Descriptor(adopting: queue.tap), window: window,
       guestAddress: first.address, rings: rings)
     try vhost.setOffloads(VifFeatures(rawValue: vif.features))
-    let port = try vifPorts[slot] ?? channels.bind(EventChannel.Port(rawValue: Slots.port(vif: slot)))
-    vifPorts[slot] = port
+    let port = try channels.bind(EventChannel.Port(rawValue: Slots.port(vif: slot)))
     return VifBackend(window: window, vhost: vhost, port: port, rings: rings)
   }
 
@@ -125,8 +121,13 @@ final class DomainBackend {
     lookOnce(added)
   }
 
-  /// Stops serving a vif, which the caller lets go of; nil when there is none in the slot.
-  func remove(slot: Int) -> AnyObject? { vifs.removeValue(forKey: slot) }
+  /// Stops serving a vif, which the caller lets go of; nil when there is none in the slot. The guest's end of its
+  /// event channel stays, for the next vif in the slot.
+  func remove(slot: Int) -> AnyObject? {
+    guard let vif = vifs.removeValue(forKey: slot) else { return nil }
+    channels.unbind(vif.port)
+    return vif
+  }
 
   // MARK: Descriptors to wait for
 

@@ -115,6 +115,12 @@ public struct EventChannelSet: ~Copyable, @unchecked Sendable {
     return EventChannel.Port(rawValue: UInt32(port))
   }
 
+  /// Lets go of our end; the guest's waits for another.
+  public func unbind(_ port: EventChannel.Port) {
+    // It fails only for a port that is not bound.
+    _ = xenevtchn_unbind(handle, port.rawValue)
+  }
+
   public func notify(_ port: EventChannel.Port) {
     // It fails only when the guest's end is gone, which the next look at the domain shows.
     _ = xenevtchn_notify(handle, port.rawValue)
