@@ -62,6 +62,18 @@ extension Memory {
 }
 
 @Suite struct DevicePageTests {
+  @Test(arguments: [(0, true), (8, true), (9, false), (32, false), (255, false)] as [(UInt8, Bool)])
+  func prefixSaysWhoIsNear(prefix: UInt8, isNear: Bool) throws {
+    let memory = soundPage()
+    let given = CHAOS_ADDRESS_IPV4 | CHAOS_ADDRESS_IPV4_GATEWAY
+    memory.put(entry(2) + CHAOS_VIF_ADDRESSES, [UInt8(given), prefix])
+    memory.put(entry(2) + CHAOS_VIF_IPV4_GATEWAY, [10, 7, 0, 1])
+    let vif = try #require(try DevicePage(memory.bytes).vif(entry: 2))
+    #expect(vif.isOnLink(IPv4Address(value: 0x0aff_0001)) == isNear)
+    #expect(vif.isOnLink(IPv4Address(value: 0x0a07_0002)))
+    #expect(vif.ipv4Gateway == IPv4Address(value: 0x0a07_0001))
+  }
+
   @Test func soundPageIsRead() throws {
     let memory = soundPage()
     let page = try DevicePage(memory.bytes)
@@ -86,6 +98,9 @@ extension Memory {
     #expect(vif.addresses.ipv4 == guest.ipv4)
     #expect(vif.addresses.ipv6 == nil)
     #expect(vif.ipv4Prefix == 24)
+    #expect(vif.ipv4Gateway == nil)
+    #expect(vif.isOnLink(IPv4Address(value: 0x0a07_00ff)))
+    #expect(!vif.isOnLink(IPv4Address(value: 0x0a07_0100)))
   }
 
   @Test func vifThatIsNotConnectedIsNotThere() throws {

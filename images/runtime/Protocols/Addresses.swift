@@ -50,6 +50,14 @@ struct HostAddresses: Equatable {
   var ipv6: IPv6Address?
 }
 
+/// How an IPv4 address is reached.
+struct Route: Equatable {
+  /// Who the guest is there.
+  let host: HostAddresses
+  /// The address itself, or a gateway's.
+  let nextHop: IPv4Address
+}
+
 extension Bytes {
   func mac(_ offset: Int) -> MACAddress {
     MACAddress(value: UInt64(big16(offset)) << 32 | UInt64(big32(offset + 2)))

@@ -94,6 +94,7 @@ struct Vif: Equatable {
   let buffers: Int
   var addresses: HostAddresses
   var ipv4Prefix: UInt8
+  var ipv4Gateway: IPv4Address?
   var ipv6Prefix: UInt8
 
   /// Where one virtqueue lies, as offsets within the window.
@@ -155,7 +156,18 @@ struct Vif: Equatable {
       ipv4: given & CHAOS_ADDRESS_IPV4 != 0 ? entry.ipv4(Int(CHAOS_VIF_IPV4)) : nil,
       ipv6: given & CHAOS_ADDRESS_IPV6 != 0 ? entry.ipv6(Int(CHAOS_VIF_IPV6)) : nil)
     ipv4Prefix = entry.byte(Int(CHAOS_VIF_IPV4_PREFIX))
+    ipv4Gateway =
+      given & CHAOS_ADDRESS_IPV4_GATEWAY != 0 ? entry.ipv4(Int(CHAOS_VIF_IPV4_GATEWAY)) : nil
     ipv6Prefix = entry.byte(Int(CHAOS_VIF_IPV6_PREFIX))
+  }
+}
+
+extension Vif {
+  /// Whether an address is on the vif's own network.
+  func isOnLink(_ target: IPv4Address) -> Bool {
+    guard let own = addresses.ipv4 else { return false }
+    let hostBits = 32 - min(UInt32(ipv4Prefix), 32)
+    return UInt64(own.value ^ target.value) >> UInt64(hostBits) == 0
   }
 }
 

@@ -2,7 +2,7 @@
 enum ICMP {
   static var typeAndCode: Int { 0 }
   static var checksum: Int { 2 }
-  private static var headerLength: Int { 8 }
+  static var headerLength: Int { 8 }
 
   /// Turns an echo request into its reply, in place.
   ///
