@@ -6,7 +6,7 @@ struct Guest<Image: Unikernel>: ~Copyable {
   private var image: Image
   private var console = Console.shared
   private var power = PowerControl()
-  private var network = Network()
+  private var network = Network(bufferSize: Image.bufferSize)
   private let startTime: UInt64
   private var name: Bytes
 
@@ -16,8 +16,10 @@ struct Guest<Image: Unikernel>: ~Copyable {
       let page = try DevicePageReader.read()
       name = page.name
       power.generationSeen = page.generation
+      self.image.prepare(page.commandLine)
       // What others wait for comes first, the story of it after.
       if Image.usesNetwork {
+        network.announces = self.image.announces
         try network.update(page)
       }
       power.announceReady()
@@ -37,10 +39,15 @@ struct Guest<Image: Unikernel>: ~Copyable {
       }
       if guest_take_event(UInt32(CHAOS_PORT_CONSOLE)) { readConsole() }
       if guest_take_event(UInt32(CHAOS_PORT_POWERCTL)) { obeyPowerControl() }
+      let next = Image.originates ? act() : nil
       if !more {
-        network.sleepUntilEvent()
+        network.sleep(until: next)
       }
     }
+  }
+
+  private mutating func act() -> UInt64? {
+    image.act(at: Clock.now, network: &network, console: &console)
   }
 
   private mutating func readConsole() {

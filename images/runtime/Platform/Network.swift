@@ -14,8 +14,13 @@ struct Network: ~Copyable {
   /// Console, powerctl, then the vifs that are there.
   private var ports = InlineArray<17, UInt32>(repeating: 0)
   private var portCount = 2
+  private let bufferSize: Int
+  /// Whether the network is told of the guest's addresses unasked.
+  var announces = true
 
-  init() {
+  /// - Parameter bufferSize: of every vif's buffers, in bytes: the largest frame, and 12 of header.
+  init(bufferSize: Int) {
+    self.bufferSize = bufferSize
     ports[0] = UInt32(CHAOS_PORT_CONSOLE)
     ports[1] = UInt32(CHAOS_PORT_POWERCTL)
   }
@@ -41,7 +46,7 @@ struct Network: ~Copyable {
       guard connected & bit == 0 else { throw .unusable(.vif(vif.slot, .duplicate)) }
       connected |= bit
       if present & bit == 0 {
-        (interfaces + vif.slot).initialize(to: NetworkInterface(vif))
+        (interfaces + vif.slot).initialize(to: NetworkInterface(vif, bufferSize: bufferSize, announces: announces))
         present |= bit
         unfinished |= bit
       } else {
@@ -66,12 +71,12 @@ struct Network: ~Copyable {
   }
 
   /// Gives every vif that has something to do its turn. True: some have more.
-  mutating func serve<Service: DatagramService>(_ service: inout Service) -> Bool {
+  mutating func serve<Image: Unikernel>(_ image: inout Image) -> Bool {
     for slot in Slots(present) {
       let bit = UInt32(1) << UInt32(slot)
       let hasEvent = guest_take_event(UInt32(CHAOS_PORT_VIF0) + UInt32(slot))
       guard hasEvent || unfinished & bit != 0 else { continue }
-      if interfaces[slot].serve(&service) {
+      if interfaces[slot].serve(&image) {
         unfinished |= bit
       } else {
         unfinished &= ~bit
@@ -80,8 +85,34 @@ struct Network: ~Copyable {
     return unfinished != 0
   }
 
-  func sleepUntilEvent() {
-    ports.span.withUnsafeBufferPointer { guest_poll($0.baseAddress, UInt32(portCount)) }
+  /// Sends a frame that answers nothing, by the vif in `slot`.
+  ///
+  /// - Parameter write: writes the frame and returns its length; nil: there is nothing to send after all.
+  /// - Returns: whether it was sent; not if no buffer is free. Trying again a little later is all there is to do.
+  mutating func send(by slot: Int, _ write: (Bytes, HostAddresses) -> Int?) -> Bool {
+    guard slot >= 0, slot < Int(CHAOS_MAX_VIFS), present >> UInt32(slot) & 1 == 1 else { return false }
+    return interfaces[slot].send(write)
+  }
+
+  /// The way to an address: a vif whose network it is on, or else one with a gateway.
+  func route(to target: IPv4Address) -> (slot: Int, route: Route)? {
+    for slot in Slots(present) where interfaces[slot].vif.isOnLink(target) {
+      return (slot, Route(host: interfaces[slot].vif.addresses, nextHop: target))
+    }
+    for slot in Slots(present) {
+      guard let gateway = interfaces[slot].vif.ipv4Gateway, interfaces[slot].vif.isOnLink(gateway)
+      else { continue }
+      return (slot, Route(host: interfaces[slot].vif.addresses, nextHop: gateway))
+    }
+    return nil
+  }
+
+  /// Sleeps until an event, or until the clock reaches a moment.
+  @inline(__always)
+  func sleep(until moment: UInt64?) {
+    // Xen takes the host's time, where zero stands for no time-out; one that has passed ends the sleep at once.
+    let timeout = moment.map { max($0 &- DevicePageReader.clockOffset, 1) } ?? 0
+    ports.span.withUnsafeBufferPointer { guest_poll($0.baseAddress, UInt32(portCount), timeout) }
   }
 }
 

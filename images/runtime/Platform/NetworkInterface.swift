@@ -9,6 +9,7 @@ struct NetworkInterface: ~Copyable {
   private var receive: Virtqueue
   private var transmit: Virtqueue
   private let firstBuffer: UInt
+  private let bufferSize: Int
   private let bufferCount: UInt16
 
   /// Buffers that are in neither queue.
@@ -19,10 +20,11 @@ struct NetworkInterface: ~Copyable {
   /// Parts still to come of a frame that is being dropped.
   private var partsToDrop: UInt16 = 0
 
+  private let announces: Bool
+
   private(set) var packetsIn: UInt64 = 0
   private(set) var packetsOut: UInt64 = 0
 
-  private static var bufferSize: Int { 2048 }
   /// Frames handled before others get their turn.
   private static var batch: Int { 32 }
 
@@ -33,14 +35,16 @@ struct NetworkInterface: ~Copyable {
   private static var checksumVouched: UInt8 { 1 | 2 }  // NEEDS_CSUM, DATA_VALID
 
   /// Takes the vif up with empty rings.
-  init(_ vif: Vif) {
+  init(_ vif: Vif, bufferSize: Int, announces: Bool) {
     self.vif = vif
+    self.bufferSize = bufferSize
+    self.announces = announces
     let window = UInt(vif.window)
     receive = Virtqueue(vif.receive, window: window)
     transmit = Virtqueue(vif.transmit, window: window)
     let offset = (vif.buffers + 63) & ~63
     firstBuffer = window + UInt(offset)
-    let room = max(vif.windowSize - offset, 0) / Self.bufferSize
+    let room = max(vif.windowSize - offset, 0) / bufferSize
     bufferCount = UInt16(min(room, min(vif.receive.size, vif.transmit.size)))
     spareLimit = min(spare.count, Int(bufferCount) / 4)
     fill()
@@ -59,10 +63,10 @@ struct NetworkInterface: ~Copyable {
   private mutating func fill() {
     var address = firstBuffer
     for id in 0..<bufferCount {
-      receive.describe(id, address: address, length: UInt32(Self.bufferSize), deviceWrites: true)
+      receive.describe(id, address: address, length: UInt32(bufferSize), deviceWrites: true)
       transmit.describe(id, address: address, length: 0, deviceWrites: false)
       recycle(id)
-      address += UInt(Self.bufferSize)
+      address += UInt(bufferSize)
     }
     announce()
     requestEvents()
@@ -78,13 +82,13 @@ struct NetworkInterface: ~Copyable {
   }
 
   /// Handles what has come, up to a batch of it. True: there is more.
-  mutating func serve<Service: DatagramService>(_ service: inout Service) -> Bool {
+  mutating func serve<Image: Unikernel>(_ image: inout Image) -> Bool {
     reclaim()
     var budget = Self.batch
     while budget > 0, let (id, length) = receive.take() {
       budget -= 1
       guard id < UInt32(bufferCount) else { continue }
-      handle(UInt16(id), received: Int(length), service: &service)
+      handle(UInt16(id), received: Int(length), image: &image)
     }
     push()
     guard budget > 0 else { return true }
@@ -96,13 +100,13 @@ struct NetworkInterface: ~Copyable {
   @inline(__always)  // a call would copy the whole interface
   private func buffer(_ id: UInt16) -> Bytes {
     Bytes(
-      start: UnsafeMutableRawPointer(bitPattern: firstBuffer + UInt(id) * UInt(Self.bufferSize))
+      start: UnsafeMutableRawPointer(bitPattern: firstBuffer + UInt(id) * UInt(bufferSize))
         .unsafelyUnwrapped,
-      count: Self.bufferSize)
+      count: bufferSize)
   }
 
-  private mutating func handle<Service: DatagramService>(
-    _ id: UInt16, received: Int, service: inout Service
+  private mutating func handle<Image: Unikernel>(
+    _ id: UInt16, received: Int, image: inout Image
   ) {
     let buffer = buffer(id)
     // A frame in several buffers is larger than any that this driver takes: all of its parts are dropped.
@@ -112,7 +116,7 @@ struct NetworkInterface: ~Copyable {
       return
     }
     packetsIn += 1
-    guard received > Self.headerLength, received <= Self.bufferSize,
+    guard received > Self.headerLength, received <= bufferSize,
       buffer.little16(Self.partCount) <= 1
     else {
       partsToDrop = max(buffer.little16(Self.partCount), 1) - 1
@@ -120,10 +124,12 @@ struct NetworkInterface: ~Copyable {
       return
     }
     let frame = buffer.part(from: Self.headerLength)
+    let length = received - Self.headerLength
+    let checksumVouched = buffer.byte(Self.flags) & Self.checksumVouched != 0
+    image.observe(
+      frame.part(from: 0, length: length), checksumVouched: checksumVouched, as: vif.addresses)
     let answer = Ethernet.answer(
-      frame, length: received - Self.headerLength,
-      checksumVouched: buffer.byte(Self.flags) & Self.checksumVouched != 0,
-      as: vif.addresses, service: &service)
+      frame, length: length, checksumVouched: checksumVouched, as: vif.addresses, service: &image)
     if let answer {
       send(id, length: answer)
     } else {
@@ -160,6 +166,7 @@ struct NetworkInterface: ~Copyable {
 
   /// Tells the network where the guest's addresses are.
   private mutating func announce() {
+    guard announces else { return }
     if let address = vif.addresses.ipv4 {
       originate { ARP.announce(address, at: $1.mac, in: $0) }
     }
@@ -168,14 +175,25 @@ struct NetworkInterface: ~Copyable {
     }
   }
 
-  /// Sends a frame that answers nothing, if a buffer is free for it.
-  private mutating func originate(_ write: (Bytes, HostAddresses) -> Int?) {
-    guard spareCount > 0 else { return }
+  /// Sends a frame that answers nothing, if a buffer is free for it, and publishes it at once.
+  mutating func send(_ write: (Bytes, HostAddresses) -> Int?) -> Bool {
+    // Nothing else may have come in for long.
+    reclaim()
+    let isSent = originate(write)
+    push()
+    return isSent
+  }
+
+  /// Puts a frame that answers nothing into the transmit queue, if a buffer is free for it.
+  @discardableResult
+  private mutating func originate(_ write: (Bytes, HostAddresses) -> Int?) -> Bool {
+    guard spareCount > 0 else { return false }
     let id = spare[spareCount - 1]
     let frame = buffer(id).part(from: Self.headerLength)
-    guard let length = write(frame, vif.addresses) else { return }
+    guard let length = write(frame, vif.addresses) else { return false }
     spareCount -= 1
     send(id, length: length)
+    return true
   }
 
   /// Publishes both queues; they share one doorbell.

@@ -9,13 +9,33 @@ protocol Unikernel: DatagramService {
   static var name: StaticString { get }
   /// Whether vifs are driven. A constant, so that an image without network carries no driver.
   static var usesNetwork: Bool { get }
+  /// Bytes of each buffer of a vif's window, whose number is what fits. A constant; the largest frame has 12 less.
+  static var bufferSize: Int { get }
+  /// Whether the image sends of its own accord: then `act` is called. A constant.
+  static var originates: Bool { get }
   init()
+  /// Called once, before any vif is taken up.
+  mutating func prepare(_ commandLine: Bytes)
+  /// Whether the guest tells a network of its addresses when it comes up there.
+  var announces: Bool { get }
+  /// A frame that came, before the runtime answers it. It is anybody's, untrusted, and not to be changed.
+  mutating func observe(_ frame: Bytes, checksumVouched: Bool, as host: HostAddresses)
+  /// Called whenever the guest has woken up and served what there was.
+  ///
+  /// - Returns: when it is to be called next if nothing happens till then, on `Clock`; nil: then not at all.
+  mutating func act(at now: UInt64, network: inout Network, console: inout Console) -> UInt64?
   /// A character was typed on the console.
   mutating func typed(_ character: UInt8, status: GuestStatus, console: inout Console)
 }
 
 extension Unikernel {
   static var usesNetwork: Bool { true }
+  static var bufferSize: Int { 2048 }
+  static var originates: Bool { false }
+  mutating func prepare(_ commandLine: Bytes) {}
+  var announces: Bool { true }
+  mutating func observe(_ frame: Bytes, checksumVouched: Bool, as host: HostAddresses) {}
+  mutating func act(at now: UInt64, network: inout Network, console: inout Console) -> UInt64? { nil }
   mutating func answer(_ payload: Bytes, length: Int, port: UInt16) -> Int? { nil }
   mutating func typed(_ character: UInt8, status: GuestStatus, console: inout Console) {}
 

@@ -87,9 +87,9 @@ static inline void guest_notify(uint32_t port) {
 
 static inline void guest_yield(void) { guest_hypercall(__HYPERVISOR_sched_op, SCHEDOP_yield, 0); }
 
-/* Sleeps until one of the ports is pending. */
-static inline void guest_poll(const uint32_t *ports, uint32_t count) {
-  struct sched_poll poll = {.nr_ports = count, .timeout = 0};
+/* Sleeps until one of the ports is pending or the host's clock has reached timeout, in nanoseconds; 0: no time-out. */
+static inline void guest_poll(const uint32_t *ports, uint32_t count, uint64_t timeout) {
+  struct sched_poll poll = {.nr_ports = count, .timeout = timeout};
   set_xen_guest_handle(poll.ports, (evtchn_port_t *)ports);
   guest_hypercall(__HYPERVISOR_sched_op, SCHEDOP_poll, (uintptr_t)&poll);
 }
