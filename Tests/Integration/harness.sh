@@ -1,4 +1,4 @@
-# The integration tests' harness: sourced by each test file, run in dom0 with chaosd up and an empty pool.
+# The integration tests' harness, in dom0 with chaosd up and an empty pool; for tests of several hosts see hosts.sh.
 #
 # A test is a function named test_WHAT_IT_SHOWS. It runs in a subshell with errexit, so that the first command
 # that fails ends it; it starts and ends with no guest (the harness destroys what is left and counts that).
@@ -30,6 +30,16 @@ wait_until() {
     ((SECONDS < end)) || fail "waited in vain for: $*" || return 1
     sleep 0.05
   done
+}
+
+# wait_for_step SECONDS 'STEP': the same for shell code, with its last output when it never succeeds.
+wait_for_step() {
+  local end=$((SECONDS + $1)) said
+  until said=$(eval "$2" 2>&1); do
+    ((SECONDS < end)) || fail "waited $1 s in vain; it says: $said" || return 1
+    sleep 0.05
+  done
+  [[ -z $said ]] || echo "$said"
 }
 
 # refused STATUS PATTERN COMMAND...: exits with STATUS, says one line on stderr that matches, and makes nothing.
@@ -72,6 +82,7 @@ resources() {
   chaosd=$(pidof chaosd) backend=$(pidof chaos-backend)
   echo "domains=$(chaos host --format json | jq '.limits[] | select(.name == "domains").used')" \
     "taps=$(ls /sys/class/net | grep -c '^ch')" \
+    "lans=$(ls /etc/chaos/lans 2>/dev/null | wc -l)/$(ls /sys/class/net | grep -cE '^(lan|vxlan|kt-)')" \
     "channels=$(lsevtchn 0 | wc -l)" \
     "vhost=$(ps -e -o comm= | grep -c '^vhost-')" \
     "files=$(find /run/chaos/domains /var/log/chaos/console -type f | wc -l)" \
@@ -106,7 +117,7 @@ kill_chaosd() {
 
 # --- Running
 
-# No guest, no flavour, no shell: what one test set up must not be refilled under the next.
+# No guest, no flavour, no shell, no LAN: what one test set up must not be refilled under the next.
 clean_up() {
   local flavour
   pidof chaosd >/dev/null || start_chaosd
@@ -116,16 +127,39 @@ clean_up() {
     curl -s --unix-socket /run/chaos/chaosd.sock -X PUT -d "$flavour" http://chaos/v1/pool/flavours >/dev/null
   done
   chaos pool drain >/dev/null
+  clean_up_lans
+}
+
+clean_up_lans() {
+  local name
+  ! declare -F containers_clean_up >/dev/null || containers_clean_up
+  for name in $(ip netns list | cut -d ' ' -f 1); do ip netns delete "$name"; done
+  for name in $(chaos lan list --format json | jq -r '.lans[].name'); do chaos lan delete --force "$name" >/dev/null; done
+  ! chaos lan evpn status --format json | jq -e .enabled >/dev/null || chaos lan evpn disable >/dev/null
+}
+
+show_logs() { tail -n 5 /var/log/chaos/*.log; }
+
+# run_file FILE: each test of a file, or those whose name matches CHAOS_TEST.
+run_file() {
+  local name
+  file=$1
+  unset -f $(compgen -A function test_) 2>/dev/null
+  source "Tests/Integration/$file.sh"
+  for name in $(compgen -A function test_); do
+    [[ ! $name =~ ${CHAOS_TEST:-.} ]] || run_test "$name"
+  done
 }
 
 run_test() {
   local name=$1 start=$SECONDS log
   log=$(mktemp)
-  # Not inside the condition: there bash would ignore errexit.
+  # Not inside the condition: there bash would ignore errexit. In the background: a wait can be interrupted.
   (
     set -e
     "$name"
-  ) >"$log" 2>&1
+  ) >"$log" 2>&1 </dev/null &
+  wait $!
   if (($? == 0)); then
     passed=$((passed + 1))
     echo "ok      ${file}: ${name#test_} ($((SECONDS - start)) s)"
@@ -133,7 +167,7 @@ run_test() {
     failed=$((failed + 1))
     echo "NOT OK  ${file}: ${name#test_} ($((SECONDS - start)) s)"
     sed 's/^/    | /' "$log"
-    tail -n 5 /var/log/chaos/*.log | sed 's/^/    : /'
+    show_logs 2>&1 | sed 's/^/    : /'
   fi
   rm -f "$log"
   clean_up
