@@ -180,6 +180,18 @@ import VirtualLAN
     #expect(try sandbox.link("vxlan100")?.isUp == false)
   }
 
+  @Test("a container that was started with IPv6 switched off has its IPv6 address")
+  func withoutIPv6() throws {
+    let sandbox = try Sandbox()
+    try sandbox.makeLAN("blue", vni: 100)
+    try sandbox.makeContainer("c1")
+    try sandbox.shell(
+      "nsenter --net=/run/netns/c1 sh -c 'echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6'")
+    let outcome = try sandbox.call("ADD", "c1", configuration(#""address":"fd00::2/64""#))
+    #expect(outcome.status == 0, "\(outcome.output)")
+    #expect(try sandbox.addresses(of: "eth0", in: "c1") == ["fd00::2/64"])
+  }
+
   // MARK: Refusals
 
   @Test(
