@@ -76,7 +76,7 @@ podman_remove() { podman rm -f -t 0 "$@" >/dev/null; }
 # containerd_start: the daemon, and the image in its store.
 containerd_start() {
   container_setup
-  ctr version >/dev/null 2>&1 || {
+  containerd_answers || {
     mkdir -p /var/lib/containers/containerd /etc/containerd
     cat >/etc/containerd/config.toml <<'END'
 version = 2
@@ -85,10 +85,12 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 END
     setsid containerd >/var/log/containerd.log 2>&1 </dev/null &
     disown
-    wait_until 60 ctr version
+    wait_until 60 containerd_answers
   }
   [[ -n $(ctr images list -q) ]] || containerd_image
 }
+
+containerd_answers() { ctr version >/dev/null 2>&1; }
 
 # An image as `ctr images import` takes it: an OCI layout with one layer.
 containerd_image() {
