@@ -11,14 +11,6 @@ public struct HeldRoute: Hashable, Sendable {
   let device: InterfaceIndex
   /// Its bridge.
   let bridge: InterfaceIndex
-
-  init(vni: VNI, mac: MACAddress?, vtep: IPAddress, device: InterfaceIndex, bridge: InterfaceIndex) {
-    self.vni = vni
-    self.mac = mac
-    self.vtep = vtep
-    self.device = device
-    self.bridge = bridge
-  }
 }
 
 /// Decides which routes are kept although the routing daemon took them back.
@@ -82,9 +74,10 @@ extension HeldRoutes {
     forget { $0.device == device && $0.mac == mac && (mac != nil || $0.vtep == vtep) }
   }
 
-  /// A station is on this host now. Returns the routes held for it.
-  mutating func becomeLocal(_ mac: MACAddress, bridge: InterfaceIndex) -> [HeldRoute] {
-    forget { $0.bridge == bridge && $0.mac == mac }
+  /// A station is behind a port of a bridge. If that is not the LAN's VXLAN device, the routes held for it are
+  /// returned.
+  mutating func becomeLocal(_ mac: MACAddress, port: InterfaceIndex, bridge: InterfaceIndex) -> [HeldRoute] {
+    forget { $0.bridge == bridge && $0.device != port && $0.mac == mac }
   }
 
   /// Entries of an earlier life of this process are taken over as held.

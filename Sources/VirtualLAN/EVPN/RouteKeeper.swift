@@ -159,9 +159,9 @@ extension RouteKeeper.Work {
       for route in useless where route.mac != nil { marks[route] = nil }
       return useless
     }
-    // In a bridge, of another port than the LAN's VXLAN device: the station came here.
-    if entry.scope == .master, !entry.isExternallyLearned, let bridge = entry.master {
-      return routes.becomeLocal(entry.mac, bridge: bridge)
+    // The kernel leaves the mark of external learning on an entry that is moved to another port.
+    if entry.scope == .master, let bridge = entry.master {
+      return routes.becomeLocal(entry.mac, port: entry.device, bridge: bridge)
     }
     return []
   }
@@ -248,7 +248,8 @@ extension RouteKeeper.Work {
     let indices = Set(routes.routes.map(\.device))
     let there = try devices(indices)
     for index in indices where there[index] == nil {
-      try remove(routes.forget(device: index))
+      // The kernel took the station's entries of the device, and left the bridge's.
+      try remove(routes.forget(device: index), isReplaceable: false)
     }
   }
 
@@ -271,13 +272,17 @@ extension RouteKeeper.Work {
 
   /// Removes entries that are still ours: those that zebra replaced lack the mark (ENOENT), and their bridge's are
   /// zebra's too.
-  private mutating func remove(_ released: [HeldRoute]) throws(NetlinkError) {
+  ///
+  /// - Parameter isReplaceable: zebra may have replaced them; otherwise the bridge's are ours in any case.
+  private mutating func remove(_ released: [HeldRoute], isReplaceable: Bool = true) throws(NetlinkError) {
     var ours: [(route: HeldRoute, entry: ForwardingEntry)] = []
     for route in released {
       if let via = marks.removeValue(forKey: route) { ours.append((route, route.entry(via: via))) }
     }
     let gone = try refused(ours.map { .deleteForwarding($0.entry) }, expecting: [ENOENT, ENODEV])
-    let bridged = ours.indices.filter { !gone.contains($0) }.compactMap { ours[$0].route.bridgeEntry }
+    let bridged = ours.indices.filter { !isReplaceable || !gone.contains($0) }.compactMap {
+      ours[$0].route.bridgeEntry
+    }
     _ = try refused(bridged.map { .deleteForwarding($0) }, expecting: [ENOENT, ENODEV])
   }
 
