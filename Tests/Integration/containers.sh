@@ -146,10 +146,11 @@ containerd_remove() {
 # After each test. Neither is asked when no test ran a container: their answers take seconds here.
 containers_clean_up() {
   local name
-  rm -f /etc/cni/net.d/*
   if [[ -e /run/containers/used ]]; then
     podman rm -af -t 0 >/dev/null
     rm -f /run/containers/used
   fi
   ! pidof containerd >/dev/null || for name in $(ctr container list -q); do containerd_remove "$name"; done
+  # Not with the containers: containerd never tells a plug-in that a detached one is gone.
+  rm -rf /etc/cni/net.d/* /var/lib/chaos/cni /var/lib/cni
 }
