@@ -87,6 +87,9 @@ public struct LANDefinition: Hashable, Sendable {
     return VNI(rawValue: hash % VNI.range.upperBound + 1)!
   }
 
+  /// Whether the LAN's devices are named and its port is chosen as Megalos does.
+  var isMegalos: Bool { port == Self.megalosPort && bridge.description.hasPrefix("kt-") }
+
   /// A LAN whose device names, port and underlay are those that Megalos's own plug-in would give it, so that
   /// both share its bridge.
   ///

@@ -50,7 +50,8 @@ public struct LANWiring: Sendable {
         "above the \(underlay.mtu) that \(underlay.device) leaves (its \(underlay.deviceMTU) less VXLAN's "
           + "\(VXLANSettings.overhead(overIPv6: underlay.address.isIPv6)))", mtu)
     }
-    return (underlay, lan.mtu ?? underlay.mtu)
+    // Megalos leaves its pods the underlay's own MTU; what does not fit is sent in fragments or answered.
+    return (underlay, lan.mtu ?? (lan.isMegalos ? underlay.deviceMTU : underlay.mtu))
   }
 
   /// What a peer's address must be.

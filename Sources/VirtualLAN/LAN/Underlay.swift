@@ -47,24 +47,30 @@ extension HostNetwork {
     return Underlay(address: address, device: name, deviceMTU: Int(link.mtu))
   }
 
-  /// The default route's interface; without such a route the only interface with an address.
+  /// The default route's interface; without such a route the only one with an address, virtual ones counting only
+  /// where there is no other.
   private func automaticUnderlay() throws(LANError) -> Underlay {
     let routes = try ask { socket throws(NetlinkError) in try socket.defaultRoutes() }
-    var devices = routes.map(\.device)
-    if devices.isEmpty {
-      devices = Set(try addresses().filter { Self.isUsable($0) }.map(\.index)).sorted { $0.rawValue < $1.rawValue }
-      guard devices.count <= 1 else {
-        throw LANError(
-          .invalid,
-          "vtep: several interfaces have addresses and no default route tells which to use: "
-            + "give --vtep or --device", field: "vtep")
-      }
-    }
-    for device in devices {
+    let candidates = routes.isEmpty ? try interfacesWithAddresses() : routes.map(\.device)
+    for device in candidates {
       guard let address = try usableAddresses(of: device).first, let link = try link(device) else { continue }
       return Underlay(address: address, device: link.name, deviceMTU: Int(link.mtu))
     }
     throw LANError(.unavailable, "vtep: this host has no address to send VXLAN from", field: "vtep")
+  }
+
+  private func interfacesWithAddresses() throws(LANError) -> [InterfaceIndex] {
+    let all = Set(try addresses().filter { Self.isUsable($0) }.map(\.index))
+    let links = try ask { socket throws(NetlinkError) in try socket.links() }
+    let hardware = all.intersection(links.filter { $0.kind == nil }.map(\.index))
+    let candidates = hardware.isEmpty ? all : hardware
+    guard candidates.count <= 1 else {
+      throw LANError(
+        .invalid,
+        "vtep: several interfaces have addresses and no default route tells which to use: give --vtep or --device",
+        field: "vtep")
+    }
+    return Array(candidates)
   }
 
   /// Addresses that other hosts can send to, IPv4 first.
