@@ -255,15 +255,17 @@ extension RouteKeeper.Work {
 
   private mutating func hold(_ held: [HeldRoute], _ routing: EVPN.Routing) throws(NetlinkError) {
     if held.isEmpty { return }
+    var ways: [IPAddress: Route] = [:]
+    for vtep in Set(held.map(\.vtep)) {
+      ways[vtep] = try keeper.network.query { socket throws(NetlinkError) in try socket.route(to: vtep) }
+    }
     var requests: [RouteRequest] = []
-    for (vtep, routes) in Dictionary(grouping: held, by: \.vtep) {
-      let way = try keeper.network.query { socket throws(NetlinkError) in try socket.route(to: vtep) }
-      guard let way, !way.isLocal else { continue }
-      for route in routes {
-        marks[route] = way.device
-        requests.append(.addForwarding(route.entry(via: way.device), mode: route.mac == nil ? .append : .create))
-        if let entry = route.bridgeEntry { requests.append(.addForwarding(entry, mode: .create)) }
-      }
+    // The ways for everybody first: what is for a station still unknown goes there meanwhile.
+    for route in held.filter({ $0.mac == nil }) + held.filter({ $0.mac != nil }) {
+      guard let way = ways[route.vtep], !way.isLocal else { continue }
+      marks[route] = way.device
+      requests.append(.addForwarding(route.entry(via: way.device), mode: route.mac == nil ? .append : .create))
+      if let entry = route.bridgeEntry { requests.append(.addForwarding(entry, mode: .create)) }
     }
     // Where zebra came first, its entry stays (EEXIST).
     _ = try refused(requests, expecting: [EEXIST])
