@@ -9,6 +9,7 @@
 #include <linux/nsfs.h>
 #include <net/if.h>
 #include <sched.h>
+#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -77,4 +78,9 @@ int cnetlink_open_socket(int namespace_descriptor, int protocol) {
   }
   close(own);
   return answer;
+}
+
+int cnetlink_spawn_close_rest(void *file_actions)
+{
+    return posix_spawn_file_actions_addclosefrom_np(file_actions, 3);
 }

@@ -275,6 +275,15 @@ private let routes = """
 }
 
 @Suite struct ChildProcessTests {
+  /// A routing daemon that outlives chaosd must not hold its sockets.
+  @Test func aProgramHasNoDescriptorsOfOurs() throws {
+    let ours = dup(0)
+    defer { close(ours) }
+    let outcome = try ChildProcess.run("/bin/ls", ["/proc/self/fd"], limit: .seconds(30))
+    // The standard ones, and the folder that is being listed.
+    #expect(outcome.lastLine == "3")
+  }
+
   @Test func theLastLineIsKept() throws {
     let outcome = try ChildProcess.run("/bin/sh", ["-c", "echo a; echo b >&2; echo; exit 3"], limit: .seconds(30))
     #expect(outcome.isInTime && outcome.lastLine == "b")

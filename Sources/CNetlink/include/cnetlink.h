@@ -59,4 +59,10 @@ int cnetlink_check_network_namespace(int descriptor);
 /// Returns the descriptor or a negated errno.
 int cnetlink_open_socket(int namespace_descriptor, int protocol);
 
+/// Has a program that is about to be started keep only its standard descriptors: daemons that it leaves behind must
+/// not hold this process's sockets open. Returns 0 or an errno.
+///
+/// @param file_actions a posix_spawn_file_actions_t
+int cnetlink_spawn_close_rest(void *file_actions);
+
 #endif

@@ -1,3 +1,4 @@
+import CNetlink
 import Glibc
 
 /// A program that is started, waited for and, when it takes too long, killed.
@@ -53,6 +54,8 @@ enum ChildProcess {
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
     posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO)
     posix_spawn_file_actions_adddup2(&actions, output, STDERR_FILENO)
+    // Above all not the API's listener: held open by a routing daemon it would take connections for a dead chaosd.
+    cnetlink_spawn_close_rest(&actions)
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
     defer { posix_spawnattr_destroy(&attributes) }
