@@ -315,19 +315,42 @@ final class LANs: Sendable {
     }
   }
 
+  /// Takes VXLAN devices down whose last member went without a word, as a container's interface goes with its
+  /// namespace. One look at all interfaces finds them.
+  func settleAbandoned() {
+    let lans = all
+    guard !lans.isEmpty, let links = try? network.links() else { return }
+    let inhabited = Set(links.filter { $0.kind != .vxlan }.compactMap(\.master))
+    let up = Set(links.filter(\.isUp).map(\.index))
+    for lan in lans {
+      lan.state.withLock { state in
+        guard let laid = state.laid, let vxlan = laid.vxlan, up.contains(vxlan), !inhabited.contains(laid.bridge)
+        else {
+          return
+        }
+        settle(lan, &state, laid)
+      }
+    }
+  }
+
   /// Notes that vifs have left, whose taps are gone already.
   func left(_ name: String, vifs: Int) {
     guard let lan = try? find(name) else { return }
     lan.state.withLock { state in
       state.vifs = max(0, state.vifs - vifs)
-      guard state.vifs == 0, let laid = state.laid, !state.isDeleted else { return }
-      do {
-        let lock = try store.lock(bridge: state.definition.bridge)
-        try wiring.settle(laid)
-        _ = consume lock
-      } catch {
-        report("LAN '\(name)': \(error)")
-      }
+      guard state.vifs == 0, let laid = state.laid else { return }
+      settle(lan, &state, laid)
+    }
+  }
+
+  private func settle(_ lan: LAN, _ state: inout LAN.State, _ laid: LaidLAN) {
+    guard !state.isDeleted else { return }
+    do {
+      let lock = try store.lock(bridge: state.definition.bridge)
+      try wiring.settle(laid)
+      _ = consume lock
+    } catch {
+      report("LAN '\(lan.name)': \(error)")
     }
   }
 }

@@ -25,7 +25,10 @@ final class Watcher: Sendable {
         toolstack.reapEnded()
         rounds += 1
         if rounds % 4 == 0 { toolstack.retryLANs() }
-        if rounds % 20 == 0 { toolstack.removeUnusedImages() }
+        if rounds % 20 == 0 {
+          toolstack.lans.settleAbandoned()
+          toolstack.removeUnusedImages()
+        }
       }
     }
     BackgroundThread.start(name: "chaos-events") { [self] in
