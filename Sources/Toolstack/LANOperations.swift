@@ -61,11 +61,11 @@ extension Toolstack {
     var summaries: [LANSummary] = []
     for lan in lans.all {
       let state = lan.state.withLock { $0 }
-      let ports = try lans.ports(state).filter { $0.index != state.laid?.vxlan }
+      let members = try lans.ports(state).members
       summaries.append(
         LANSummary(
           name: lan.name, vni: Int(state.definition.vni.rawValue), mode: LANMode(state.definition.mode),
-          mtu: state.laid?.mtu, state: state.laid == nil ? .waiting : .ready, members: ports.count,
+          mtu: state.laid?.mtu, state: state.laid == nil ? .waiting : .ready, members: members.count,
           bridge: state.definition.bridge.description))
     }
     return LANList(lans: summaries)
@@ -75,9 +75,9 @@ extension Toolstack {
     let lan = try lans.find(name)
     let state = try lans.inTurn(lan) { $0 }
     let definition = state.definition
-    let ports = try lans.ports(state)
+    let (vxlan, ports) = try lans.ports(state)
+    let devices = ports + [vxlan].compactMap { $0 }
     let attachments = containers
-    let vxlan = ports.first { $0.index == state.laid?.vxlan }
     let isTunnelled = definition.mode != .local
     return LANInfo(
       name: name, vni: Int(definition.vni.rawValue), mode: LANMode(definition.mode),
@@ -87,8 +87,8 @@ extension Toolstack {
       isUp: isTunnelled ? vxlan?.isUp ?? false : state.laid != nil, state: state.laid == nil ? .waiting : .ready,
       reason: state.failure?.description, peers: definition.peers.map { LANPeer($0) },
       attached: definition.attached.map(\.description),
-      members: ports.filter { $0.index != state.laid?.vxlan }.map { member($0, attachments) },
-      forwarding: try forwarding(state, ports), drops: ports.reduce(0) { $0 + $1.drops },
+      members: ports.map { member($0, attachments) }, forwarding: try forwarding(state, devices),
+      drops: devices.reduce(0) { $0 + $1.drops },
       warnings: filterWarnings)
   }
 
@@ -262,12 +262,28 @@ extension Toolstack {
     }
   }
 
-  /// Refuses a MAC address that another member of the LAN on this host has.
-  func checkIsFree(_ mac: MACAddress, on lan: String, field: String) throws(APIError) {
+  /// Refuses a MAC address that another member of the LAN on this host has: a guest, or a container, whose address
+  /// the bridge was told.
+  func checkIsFree(_ mac: MACAddress, on lan: String, bridge: InterfaceName, field: String) throws(APIError) {
     for guest in registry.guests {
       guard guest.record.vifs.contains(where: { $0.lan == lan && $0.mac == mac }) else { continue }
       throw APIError(.conflict, "\(field): on LAN '\(lan)' already, guest '\(guest.name)': '\(mac)'", field: field)
     }
+    guard let index = InterfaceIndex(of: bridge) else { return }
+    let holder: Link?
+    do {
+      holder = try network.query { socket throws(NetlinkError) -> Link? in
+        let entry = try socket.forwardingTable(bridge: index).first { entry in
+          entry.mac == mac && entry.scope == .master && entry.state == .static && !entry.isExternallyLearned
+        }
+        return try entry.flatMap { entry throws(NetlinkError) in try socket.link(index: entry.device) }
+      }
+    } catch {
+      throw APIError(error)
+    }
+    guard let holder, holder.kind != .vxlan else { return }
+    let name = containers[holder.name].map { "container \($0)" } ?? "interface \(holder.name)"
+    throw APIError(.conflict, "\(field): on LAN '\(lan)' already, \(name): '\(mac)'", field: field)
   }
 }
 

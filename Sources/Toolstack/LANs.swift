@@ -101,9 +101,10 @@ final class LANs: Sendable {
   func retry() -> [LAN] {
     all.filter { lan in
       lan.state.withLock { state in
-        guard state.laid == nil, !state.isDeleted else { return false }
+        guard !state.isDeleted, state.laid?.missing.isEmpty != true else { return false }
+        let wasLaid = state.laid != nil
         layOut(&state)
-        return state.laid != nil
+        return !wasLaid && state.laid != nil
       }
     }
   }
@@ -193,7 +194,7 @@ final class LANs: Sendable {
     try inTurn(lan) { state throws(APIError) in
       do {
         let lock = try store.lock(bridge: state.definition.bridge)
-        try refuse(try ports(state).filter { $0.index != state.laid?.vxlan })
+        try refuse(try ports(state).members)
         var procedure = Procedure("delete LAN", observe: observe)
         // The devices go in one step and before the definition: after a kill the LAN is there whole or gone.
         try procedure.step("delete devices") { try wiring.remove(state.definition) }
@@ -207,13 +208,19 @@ final class LANs: Sendable {
     table.withLock { $0[lan.name] = nil }
   }
 
-  /// The ports of a LAN's bridge, its VXLAN device among them, with their counters.
-  func ports(_ state: LAN.State) throws(APIError) -> [Link] {
-    guard let laid = state.laid else { return [] }
+  /// The ports of a LAN's bridge with their counters, and its VXLAN device, which is one of them. A LAN that waits
+  /// for its underlay may have both all the same.
+  func ports(_ state: LAN.State) throws(APIError) -> (vxlan: Link?, members: [Link]) {
     do {
-      return try network.query { socket throws(NetlinkError) in
-        try socket.linksWithStatistics(master: laid.bridge)
+      let ports = try network.query { socket throws(NetlinkError) -> [Link] in
+        var bridge = state.laid?.bridge
+        if bridge == nil { bridge = try socket.link(named: state.definition.bridge)?.index }
+        guard let bridge else { return [] }
+        return try socket.linksWithStatistics(master: bridge)
       }
+      let vxlan = ports.firstIndex { $0.name == state.definition.vxlan && $0.kind == .vxlan }
+      var members = ports
+      return (vxlan.map { members.remove(at: $0) }, members)
     } catch {
       throw APIError(error)
     }
@@ -238,6 +245,8 @@ final class LANs: Sendable {
           state.laid = try procedure.step("lay out") { try wiring.layOut(after) }
         } catch {
           try store.save(before)
+          // What the kernel took of the change before it refused.
+          _ = try? wiring.layOut(before)
           throw error
         }
         _ = consume lock

@@ -48,7 +48,9 @@ extension Toolstack {
     let point = try lans.joinPoint(lan, field: "\(field).lan")
     let most = min(point.mtu, Int(UInt16.max))
     if let mtu = vif.mtu, mtu > most { throw .refused("\(field).mtu", "above the LAN's \(most)", "\(mtu)") }
-    if let mac = vif.mac.flatMap({ MACAddress($0) }) { try checkIsFree(mac, on: lan, field: "\(field).mac") }
+    if let mac = vif.mac.flatMap({ MACAddress($0) }) {
+      try checkIsFree(mac, on: lan, bridge: point.bridge, field: "\(field).mac")
+    }
     return PlannedVif(request: vif, lan: lan, bridge: point.bridge, bridgeIndex: nil, mtu: vif.mtu ?? most)
   }
 

@@ -116,7 +116,7 @@ let lanPeerRemoveCommand = Command(
   operands: [lanOperand, Operand(name: "ADDRESS")],
   options: [socketOption],
   examples: [
-    Example(command: "chaos lan peer remove red 192.0.2.2", comment: "Nothing is sent there any more.")
+    Example(command: "chaos lan peer remove red 192.0.2.2", comment: "What is for everybody no longer goes there.")
   ],
   run: lanPeerRemove)
 
@@ -176,7 +176,7 @@ let evpnEnableCommand = Command(
   description: [
     """
     Uses FRR's bgpd and zebra. Their configuration keeps what it has; chaos writes a block of its own into it. \
-    One host, or two, are reflectors; the others name them as their neighbors, and a further host needs no \
+    One host is the reflector; the others name it as their neighbor, and a further host needs no \
     change elsewhere. Enabling again changes the settings.
     """
   ],

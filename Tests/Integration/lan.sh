@@ -235,6 +235,13 @@ test_LAN_waits_for_its_underlay() {
   expect_equal reason "vtep: not an address of this host: '$vtep'" "$(lan blue .reason)"
   refused 4 "LAN 'blue' is not laid out: vtep: not an address of this host: '$vtep'" \
     chaos create --image $host_image --vif lan=blue
+  # Those who are on it are still counted.
+  ip link add w0 type dummy
+  ip link add lan100 type bridge
+  ip link set lan100 group $((0x63000000 | 100))
+  ip link set w0 master lan100
+  refused 4 "LAN 'blue' has members" chaos lan delete blue
+  ip link delete w0
   ip addr add $vtep/24 dev $underlay
   laid_out() { [[ $(lan blue .state) == ready ]]; }
   wait_until 20 laid_out
@@ -290,6 +297,11 @@ test_refusals() {
   create a --vif lan=blue,mac=52:54:00:00:00:01
   refused 4 "mac: on LAN 'blue' already, guest 'a': '52:54:00:00:00:01'" \
     chaos create --image $host_image --vif lan=blue,mac=52:54:00:00:00:01
+  namespace_join c blue 10.5.0.9/24 >/dev/null
+  mac=$(ip -n c -j link show eth0 | jq -r '.[0].address')
+  refused 4 "mac: on LAN 'blue' already, container c: '$mac'" \
+    chaos create --image $host_image --vif "lan=blue,mac=$mac"
+  namespace_leave c blue
   refused 4 "LAN 'blue' has members: guest a" chaos lan delete blue
   chaos lan delete blue --force
   expect_equal 'the guest lives' running "$(info a .state)"

@@ -173,6 +173,18 @@ import Testing
     }
   }
 
+  /// A NIC that was pulled out keeps nobody else off the LAN.
+  @Test func anAttachedInterfaceThatIsNotThereIsMissed() async throws {
+    try await Self.inNamespace { wiring in
+      let nic = InterfaceName("nic0")!
+      let laid = try wiring.layOut(Self.lan(.static, attached: [nic]))
+      #expect(laid.missing == [nic])
+      try Self.makePair(wiring, nic, "nic1")
+      #expect(try wiring.layOut(Self.lan(.static, attached: [nic])).missing == [])
+      #expect(try Self.link(wiring, "nic0")?.master == laid.bridge)
+    }
+  }
+
   @Test func theHostsOwnInterfaceIsNotAttached() async throws {
     try await Self.inNamespace { wiring in
       let error = #expect(throws: LANError.self) {
@@ -219,6 +231,12 @@ import Testing
       lan.peers = [.init(address: other, macs: [mac])]
       try wiring.layOut(lan)
       #expect(try places() == ["00:00:00:00:00:00 192.0.2.3", "02:00:00:00:00:07 192.0.2.3"])
+      // What was learned from a peer goes with it.
+      let learned = ForwardingEntry(
+        device: vxlan, mac: MACAddress("02:00:00:00:00:08")!, destination: other, scope: .device, state: .dynamic)
+      try wiring.network.perform([.addForwarding(learned, mode: .create)])
+      try wiring.layOut(lan)
+      #expect(try places().contains("02:00:00:00:00:08 192.0.2.3"))
       lan.peers = []
       try wiring.layOut(lan)
       #expect(try places() == [])

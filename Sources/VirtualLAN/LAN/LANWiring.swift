@@ -10,6 +10,8 @@ public struct LaidLAN: Hashable, Sendable {
   public let mtu: Int
   /// Nil for a local LAN.
   public let underlay: Underlay?
+  /// Attached interfaces that are not there now.
+  public let missing: [InterfaceName]
 }
 
 /// Lays LANs out in the kernel: a bridge and, for all but local ones, a VXLAN device as one of its ports.
@@ -70,9 +72,11 @@ public struct LANWiring: Sendable {
     let bridge = try layBridge(lan, mtu: mtu)
     var vxlan: InterfaceIndex?
     if let underlay { vxlan = try layVXLAN(lan, underlay, bridge: bridge) }
-    let laid = LaidLAN(bridge: bridge, vxlan: vxlan, mtu: mtu, underlay: underlay)
+    var missing: [InterfaceName] = []
+    for name in lan.attached where try find(name) == nil { missing.append(name) }
+    let laid = LaidLAN(bridge: bridge, vxlan: vxlan, mtu: mtu, underlay: underlay, missing: missing)
     if lan.mode == .static { try layPeers(lan, laid) }
-    for name in lan.attached { try join(name, laid) }
+    for name in lan.attached where !missing.contains(name) { try join(name, laid) }
     try settle(laid)
     return laid
   }
@@ -170,11 +174,21 @@ public struct LANWiring: Sendable {
     guard let vxlan = laid.vxlan else { return }
     let present = try network.ask { socket throws(NetlinkError) in
       try socket.forwardingTable(of: vxlan, bridge: nil)
-    }.filter { $0.destination != nil && $0.scope == .device && $0.state != .dynamic }
+    }.filter { $0.destination != nil && $0.scope == .device }
     let wanted = lan.peers.flatMap { Self.entries(for: $0, on: vxlan) }
-    let stale = present.filter { entry in !wanted.contains { $0.isSamePlace(as: entry) } }
+    let peers = Set(lan.peers.map(\.address))
+    // What was learned from a peer stays as long as the peer does.
+    let stale = present.filter { entry in
+      let isLearned = entry.state == .dynamic && entry.destination.map { peers.contains($0) } == true
+      return !isLearned && !wanted.contains { $0.isSamePlace(as: entry) }
+    }
     let missing = wanted.filter { entry in !present.contains { $0.isSamePlace(as: entry) } }
-    try perform(stale.flatMap { Self.removal(of: $0) })
+    do throws(NetlinkError) {
+      try network.perform(stale.flatMap { Self.removal(of: $0) })
+    } catch {
+      // It aged meanwhile.
+      if error.code != ENOENT { throw LANError(error) }
+    }
     try perform(missing.flatMap { Self.addition(of: $0) })
   }
 
@@ -194,7 +208,7 @@ public struct LANWiring: Sendable {
   }
 
   private static func removal(of entry: ForwardingEntry) -> [RouteRequest] {
-    if entry.mac == .zero { return [.deleteForwarding(entry)] }
+    if entry.mac == .zero || entry.state == .dynamic { return [.deleteForwarding(entry)] }
     let onBridge = ForwardingEntry(device: entry.device, mac: entry.mac, scope: .master, state: .static)
     return [.deleteForwarding(entry), .deleteForwarding(onBridge)]
   }

@@ -40,7 +40,8 @@ public enum NetlinkError: Error, Hashable, Sendable {
   public var code: CInt? {
     switch self {
     case .refused(let refusal): refusal.code
-    case .partlyRefused(let refused): refused.count == 1 ? refused[0].refusal.code : nil
+    // The first is what went wrong; later requests of a batch build on it.
+    case .partlyRefused(let refused): refused.first?.refusal.code
     case .call(_, _, _, let code): code
     case .noSuchInterface: ENODEV
     case .malformedAnswer, .noAnswer, .changing: nil
