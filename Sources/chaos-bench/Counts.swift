@@ -8,6 +8,7 @@ extension Measurement {
       count(
         "destroy", prepare: { bench, guest in try bench.create(guest, from: .hot) },
         act: { bench, guest in try bench.destroy(guest) }),
+      createsOnLAN, lanMessages,
     ]
   }
 
@@ -28,37 +29,79 @@ extension Measurement {
       try bench.refill()
       let guests = bench.newGuests(samples)
       for guest in guests { try prepare(bench, guest) }
-      settle()
-      let trace = try SystemCallTrace()
-      let outcome = Result { for guest in guests { try act(bench, guest) } }
-      settle()
-      let calls = try trace.end()
-      try outcome.get()
-      return figures(calls, samples)
+      return figures(try traced { for guest in guests { try act(bench, guest) } }, samples)
     }
+  }
+
+  /// The first member of a LAN sets its VXLAN device up; those that are counted come after it.
+  private static var createsOnLAN: Measurement {
+    let heading = Heading(
+      "create-lan-netlink", .count, "netlink messages of a hot create on a LAN that has a member here")
+    return Measurement([heading], samples: Workbench.group, quick: Workbench.group) { bench, samples in
+      let samples = min(samples, Workbench.shells - 1)
+      try bench.usePool(.hot)
+      try bench.refill()
+      try bench.makeUnderlay()
+      let lan = bench.newLANs(1)[0]
+      try bench.create(lan)
+      let guests = bench.newGuests(1 + samples, on: lan.name)
+      try bench.create(guests[0], from: .hot)
+      let calls = try traced { for guest in guests.dropFirst() { try bench.create(guest, from: .hot) } }
+      return [netlink(calls, samples)]
+    }
+  }
+
+  private static var lanMessages: Measurement {
+    let heading = Heading("lan-netlink", .count, "netlink messages of a LAN, created and deleted by the API")
+    return Measurement([heading], samples: Workbench.group, quick: Workbench.group) { bench, samples in
+      try bench.makeUnderlay()
+      let lans = bench.newLANs(samples)
+      let creates = try traced { for lan in lans { try bench.create(lan) } }
+      let deletes = try traced { for lan in lans { try bench.delete(lan) } }
+      let (create, delete) = (netlink(creates, samples), netlink(deletes, samples))
+      let note = "create \(decimal(create.sample.median)), delete \(decimal(delete.sample.median))"
+      return [Figure(netlink(creates + deletes, samples).sample, note: note)]
+    }
+  }
+
+  /// The system calls of what `body` does, and of what it starts.
+  private static func traced(_ body: () throws -> Void) throws -> [SystemCallTrace.Call] {
+    settle()
+    let trace = try SystemCallTrace()
+    let outcome = Result { try body() }
+    settle()
+    let calls = try trace.end()
+    try outcome.get()
+    return calls
   }
 
   /// Lets what guests do when they start come to its end.
   private static func settle() { usleep(500_000) }
 
   private static func figures(_ calls: [SystemCallTrace.Call], _ samples: Int) -> [Figure] {
-    func average(_ calls: [SystemCallTrace.Call], note: String? = nil) -> Figure {
-      let messages = calls.reduce(0) { $0 + $1.messages }
-      return Figure(Sample(average: Double(messages) / Double(samples), of: samples), note: note)
-    }
     func shares(_ calls: [SystemCallTrace.Call]) -> String {
       let backend = calls.filter(\.isOfBackend).count
-      return "chaosd \(per(calls.count - backend)), chaos-backend \(per(backend))"
+      return "chaosd \(per(calls.count - backend, samples)), chaos-backend \(per(backend, samples))"
     }
-    func per(_ count: Int) -> String { decimal(Double(count) / Double(samples)) }
     let privcmd = calls.filter { $0.destination == .privcmd }
     let ports = calls.filter { $0.destination == .eventChannels }
-    let netlink = calls.filter { $0.destination == .netlink }
     let ioctls = calls.filter { $0.destination != .netlink }
     return [
-      average(privcmd, note: shares(privcmd)), average(ports, note: shares(ports)),
-      average(ioctls.filter { !$0.isOfBackend }), average(ioctls.filter(\.isOfBackend)),
-      average(netlink, note: "in \(per(netlink.count)) sends"),
+      average(privcmd, samples, note: shares(privcmd)), average(ports, samples, note: shares(ports)),
+      average(ioctls.filter { !$0.isOfBackend }, samples), average(ioctls.filter(\.isOfBackend), samples),
+      netlink(calls, samples),
     ]
   }
+
+  private static func netlink(_ calls: [SystemCallTrace.Call], _ samples: Int) -> Figure {
+    let sends = calls.filter { $0.destination == .netlink }
+    return average(sends, samples, note: "in \(per(sends.count, samples)) sends")
+  }
+
+  private static func average(_ calls: [SystemCallTrace.Call], _ samples: Int, note: String? = nil) -> Figure {
+    let messages = calls.reduce(0) { $0 + $1.messages }
+    return Figure(Sample(average: Double(messages) / Double(samples), of: samples), note: note)
+  }
+
+  private static func per(_ count: Int, _ samples: Int) -> String { decimal(Double(count) / Double(samples)) }
 }

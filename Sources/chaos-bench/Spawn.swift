@@ -7,6 +7,10 @@ struct Program {
 
   /// - Parameter name: a path, or a name that is looked for on PATH.
   init(_ name: String, _ arguments: String...) throws(Failure) {
+    try self.init(name, arguments)
+  }
+
+  init(_ name: String, _ arguments: [String]) throws(Failure) {
     path = try Self.find(name)
     self.arguments = arguments
   }
@@ -20,13 +24,13 @@ struct Program {
     let output: String
   }
 
-  /// Starts the program and waits for its end. Throws when it does not exit with 0, or not within a minute.
+  /// Starts the program and waits for its end. Throws when it does not exit with 0, or not in time.
   @discardableResult
-  func run(_ more: [String] = []) throws(Failure) -> Outcome {
+  func run(_ more: [String] = [], seconds: Int = 60) throws(Failure) -> Outcome {
     let output = try Output()
     let stopwatch = Stopwatch()
     let process = try start(more, writingTo: output.descriptor)
-    let (status, usage) = Self.wait(for: process, seconds: 60)
+    let (status, usage) = Self.wait(for: process, seconds: seconds)
     let milliseconds = stopwatch.milliseconds
     guard status == 0 else {
       throw Failure(

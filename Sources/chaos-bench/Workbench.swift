@@ -11,11 +11,19 @@ final class Workbench {
   /// The most shells kept: more would measure a pool that nobody keeps.
   static let shells = 16
   private static let prefix = "chaos-bench-"
+  /// The interface that LANs are sent from, and its address.
+  private static let underlay = "chaos-bench-lan"
+  static let vtep = "10.97.0.1"
+  /// What the underlay leaves, in bytes.
+  static let lanMTU = 1450
+  /// LANs have the numbers after it.
+  static let firstVNI = 0x97_0000
 
   let options: Options
   var client: ChaosClient
   private var alive: Set<String> = []
   private var made = 0
+  private var laid: Set<String> = []
 
   init(_ options: Options) {
     self.options = options
@@ -26,6 +34,8 @@ final class Workbench {
   struct Guest {
     let name: String
     let address: String
+    /// On this LAN instead of the bridge.
+    var lan: String?
 
     var vif: String { "bridge=\(Workbench.bridge),ip=\(address)/16" }
 
@@ -34,7 +44,7 @@ final class Workbench {
     ) -> CreateRequest {
       CreateRequest(
         name: name, image: Workbench.image, memoryMiB: memoryMiB, paused: paused,
-        vifs: [VifRequest(ip: "\(address)/16", bridge: Workbench.bridge)], pool: pool)
+        vifs: [VifRequest(ip: "\(address)/16", bridge: lan == nil ? Workbench.bridge : nil, lan: lan)], pool: pool)
     }
   }
 
@@ -50,18 +60,26 @@ final class Workbench {
     clear()
     try? usePool(.none)
     try? client.removeImage(Self.image)
-    _ = try? Program("ip").run(["link", "delete", Self.bridge])
+    for link in [Self.bridge, Self.underlay] where access("/sys/class/net/\(link)", F_OK) == 0 {
+      _ = try? Program("ip").run(["link", "delete", link])
+    }
   }
 
   /// After a measurement, whatever became of it.
   func clear() {
     for name in alive { try? client.destroy(name) }
     alive = []
+    for name in laid { try? client.deleteLAN(name, force: true) }
+    laid = []
   }
 
-  /// A run that was interrupted leaves its guests.
+  /// A run that was interrupted leaves its guests and LANs.
   private func removeLeftovers() throws {
     for guest in try client.guests() where guest.name.hasPrefix(Self.prefix) { try client.destroy(guest.name) }
+    for lan in try client.lans() where lan.name.hasPrefix(Self.prefix) {
+      try client.deleteLAN(lan.name, force: true)
+    }
+    try LANsByIP.removeAll()
   }
 
   private func makeBridge() throws {
@@ -75,14 +93,15 @@ final class Workbench {
   // MARK: Guests
 
   /// A name and an address nobody had. It is destroyed by `clear()` at the latest.
-  func newGuest() -> Guest {
+  func newGuest(on lan: String? = nil) -> Guest {
     made += 1
-    let guest = Guest(name: "\(Self.prefix)\(made)", address: "10.231.\(1 + made / 250 % 250).\(1 + made % 250)")
+    let guest = Guest(
+      name: "\(Self.prefix)\(made)", address: "10.231.\(1 + made / 250 % 250).\(1 + made % 250)", lan: lan)
     alive.insert(guest.name)
     return guest
   }
 
-  func newGuests(_ count: Int) -> [Guest] { (0..<count).map { _ in newGuest() } }
+  func newGuests(_ count: Int, on lan: String? = nil) -> [Guest] { (0..<count).map { _ in newGuest(on: lan) } }
 
   @discardableResult
   func create(_ guest: Guest, from kind: ShellKind, paused: Bool = false) throws -> CreateResult {
@@ -106,6 +125,36 @@ final class Workbench {
 
   /// It was destroyed in another way.
   func forget(_ guest: Guest) { alive.remove(guest.name) }
+
+  // MARK: LANs
+
+  /// Makes the interface that LANs are sent from, unless it is there.
+  func makeUnderlay() throws {
+    if access("/sys/class/net/\(Self.underlay)", F_OK) == 0 { return }
+    let ip = try Program("ip")
+    try ip.run(["link", "add", Self.underlay, "type", "dummy"])
+    try ip.run(["address", "add", "\(Self.vtep)/24", "dev", Self.underlay])
+    try ip.run(["link", "set", Self.underlay, "up"])
+  }
+
+  /// LANs to be, with numbers of their own.
+  func newLANs(_ count: Int) -> [LANRequest] {
+    (1...count).map { number in
+      LANRequest(
+        name: "\(Self.prefix)\(number)", vni: Self.firstVNI + number, mode: .static, vtep: Self.vtep)
+    }
+  }
+
+  /// It is deleted by `clear()` at the latest.
+  func create(_ lan: LANRequest) throws {
+    laid.insert(lan.name)
+    _ = try client.createLAN(lan)
+  }
+
+  func delete(_ lan: LANRequest) throws {
+    try client.deleteLAN(lan.name)
+    laid.remove(lan.name)
+  }
 
   // MARK: Pool
 
@@ -158,4 +207,12 @@ func readFile(_ path: String) throws(Failure) -> [UInt8] {
     if count == 0 { return content }
     content += part.prefix(count)
   }
+}
+
+func writeFile(_ text: String, to path: String, mode: mode_t) throws(Failure) {
+  let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode)
+  guard descriptor >= 0 else { throw Failure(doing: path) }
+  defer { close(descriptor) }
+  let bytes = Array(text.utf8)
+  guard write(descriptor, bytes, bytes.count) == bytes.count else { throw Failure(doing: path) }
 }

@@ -26,9 +26,10 @@ final class XL {
     let config = "\(folder)/\(script.rawValue).cfg"
     create = try Program("xl", "create", config)
     destroy = try Program("xl", "destroy")
-    try Self.write(Self.hotplug, to: "\(folder)/hotplug", mode: 0o755)
+    try writeFile(Self.hotplug, to: "\(folder)/hotplug", mode: 0o755)
     let kernel = try Self.absolute(bench.options.image)
-    try Self.write(Self.config(kernel, script == .stock ? nil : "\(folder)/hotplug"), to: config, mode: 0o644)
+    try writeFile(
+      Self.config(kernel, script == .stock ? nil : "\(folder)/hotplug"), to: config, mode: 0o644)
     try warmUp()
   }
 
@@ -93,13 +94,5 @@ final class XL {
     guard let resolved = realpath(path, nil) else { throw Failure(doing: path) }
     defer { free(resolved) }
     return String(cString: resolved)
-  }
-
-  private static func write(_ text: String, to path: String, mode: mode_t) throws(Failure) {
-    let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode)
-    guard descriptor >= 0 else { throw Failure(doing: path) }
-    defer { close(descriptor) }
-    let bytes = Array(text.utf8)
-    guard Glibc.write(descriptor, bytes, bytes.count) == bytes.count else { throw Failure(doing: path) }
   }
 }
