@@ -99,7 +99,10 @@ let package = Package(
     tests(of: "VirtualLAN", ["CNetlink", "NetworkAddresses"]),
     tests(of: "ContainerNetwork", ["ChaosAPI", "NetworkAddresses", "StateFiles", "VirtualLAN", "chaos-cni"]),
     tests(of: "ChaosAPI", ["NetworkAddresses", "chaos"]),
-    tests(of: "ShellPool", ["ChaosAPI", "DevicePages", "ImageStore", "NetworkAddresses", "VirtualLAN", "Xen"]),
+    tests(of: "StateFiles"),
+    tests(
+      of: "ShellPool",
+      ["ChaosAPI", "DevicePages", "ImageStore", "NetworkAddresses", "StateFiles", "VirtualLAN", "Xen"]),
     .testTarget(
       name: "ImageRuntimeTests", dependencies: ["CDevicePage", "ImageProtocols"], swiftSettings: strict),
   ]

@@ -1,4 +1,5 @@
 import Glibc
+import StateFiles
 import Testing
 import Xen
 
@@ -116,13 +117,13 @@ import Xen
     // A folder in the record's place cannot be replaced by a file.
     let path = "\(folder)/\(sampleHandle.uuid)"
     #expect(mkdir(path, 0o700) == 0)
-    #expect(throws: RecordStore.RecordError.self) { try self.store.write(fullRecord) }
+    #expect(throws: StateFile.Failure.self) { try self.store.write(fullRecord) }
     #expect(names() == [sampleHandle.uuid])
     rmdir(path)
   }
 
   @Test func aFolderThatCannotBeMadeIsSaid() {
-    let error = #expect(throws: RecordStore.RecordError.self) { try RecordStore(folder: "/proc/none/domains") }
-    #expect(error?.description == "create folder /proc/none/domains: No such file or directory")
+    let error = #expect(throws: StateFile.Failure.self) { try RecordStore(folder: "/proc/none/domains") }
+    #expect(error?.description == "create folder /proc/none: No such file or directory")
   }
 }
