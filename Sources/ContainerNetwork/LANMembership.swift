@@ -33,13 +33,13 @@ struct LANMembership {
   /// Makes the pair, its far end in the container, and puts the near end into the LAN, with an entry in the
   /// bridge's forwarding table by which the container is known before its first frame.
   ///
-  /// - Parameter mtu: of the LAN, in bytes; of the near end, then, so that the bridge drops nothing that it
-  ///   takes from others.
+  /// - Parameter mtu: of the LAN, in bytes. The near end takes more, so that the bridge drops nothing in silence.
   func join(_ bridge: InterfaceIndex, host: InterfaceName, mtu: Int, _ wish: Wish) throws {
     // Down: the driver sets neither end up before both are there (veth_open in drivers/net/veth.c).
     let peer = VethPeer(name: wish.name, mtu: UInt32(wish.mtu), address: wish.mac, namespace: wish.namespace)
     try network.perform(
-      .createVethPair(host: host, hostMTU: UInt32(mtu), hostMaster: bridge, peer: peer))
+      .createVethPair(
+        host: host, hostMTU: UInt32(LANLimits.portMTU(ofMemberWith: mtu)), hostMaster: bridge, peer: peer))
     guard let link = try network.link(named: host) else {
       throw NetlinkError.noSuchInterface(operation: "look up", name: host)
     }

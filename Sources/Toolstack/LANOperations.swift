@@ -42,11 +42,12 @@ extension Toolstack {
   ///
   /// - Parameter force: with members on it, too; they stay, on no LAN.
   public func deleteLAN(_ name: String, force: Bool) throws(APIError) {
-    let attachments = containers
+    // Before the LAN's turn comes, in which it cannot be asked.
+    let occupants = occupants
     try lans.delete(try lans.find(name)) { ports throws(APIError) in
       guard !force, !ports.isEmpty else { return }
       let members = ports.prefix(3).map { port in
-        let member = member(port, attachments)
+        let member = member(port, occupants)
         return "\(member.kind.rawValue) \(member.name ?? member.interface)"
       }
       let more = ports.count > 3 ? " and \(ports.count - 3) more" : ""
@@ -77,7 +78,7 @@ extension Toolstack {
     let definition = state.definition
     let (vxlan, ports) = try lans.ports(state)
     let devices = ports + [vxlan].compactMap { $0 }
-    let attachments = containers
+    let occupants = occupants
     let isTunnelled = definition.mode != .local
     return LANInfo(
       name: name, vni: Int(definition.vni.rawValue), mode: LANMode(definition.mode),
@@ -87,7 +88,7 @@ extension Toolstack {
       isUp: isTunnelled ? vxlan?.isUp ?? false : state.laid != nil, state: state.laid == nil ? .waiting : .ready,
       reason: state.failure?.description, peers: definition.peers.map { LANPeer($0) },
       attached: definition.attached.map(\.description),
-      members: ports.map { member($0, attachments) }, forwarding: try forwarding(state, devices),
+      members: ports.map { member($0, occupants) }, forwarding: try forwarding(state, devices),
       drops: devices.reduce(0) { $0 + $1.drops },
       warnings: filterWarnings)
   }
@@ -121,8 +122,20 @@ extension Toolstack {
     }
   }
 
+  /// Who is behind ports that are not guests'.
+  private struct Occupants {
+    /// By the host's end of their interface.
+    let containers: [InterfaceName: String]
+    let attached: Set<InterfaceName>
+  }
+
+  private var occupants: Occupants {
+    Occupants(
+      containers: containers, attached: Set(lans.all.flatMap { $0.state.withLock { $0.definition.attached } }))
+  }
+
   /// Who is behind a port.
-  private func member(_ port: Link, _ containers: [InterfaceName: String]) -> LANMember {
+  private func member(_ port: Link, _ occupants: Occupants) -> LANMember {
     let counters = port.statistics
     var member = LANMember(
       interface: port.name.description, kind: .other, mac: nil,
@@ -135,10 +148,10 @@ extension Toolstack {
       member.name = guest.name
       member.vif = slot
       member.mac = guest.record.vifs.first { $0.slot == slot }?.mac.description
-    } else if let container = containers[port.name] {
+    } else if let container = occupants.containers[port.name] {
       member.kind = .container
       member.name = container
-    } else if lans.all.contains(where: { $0.state.withLock { $0.definition.attached.contains(port.name) } }) {
+    } else if occupants.attached.contains(port.name) {
       member.kind = .interface
       member.mac = port.address?.description
     }

@@ -299,7 +299,8 @@ final class LANs: Sendable {
   ) throws(APIError) {
     var requests: [RouteRequest] = []
     for port in ports {
-      let change = LinkChange(master: .port(of: laid.bridge), mtu: UInt32(clamping: port.mtu))
+      let mtu = LANLimits.portMTU(ofMemberWith: port.mtu)
+      let change = LinkChange(master: .port(of: laid.bridge), mtu: UInt32(clamping: mtu))
       requests.append(.changeLink(.name(port.tap), change))
       guard let tap = InterfaceIndex(of: port.tap) else {
         throw APIError(.internal, "join LAN '\(definition.name)': no such interface: '\(port.tap)'")

@@ -27,7 +27,7 @@ import VirtualLAN
     let bridge = try #require(try sandbox.link("lan100"))
     let vxlan = try #require(try sandbox.link("vxlan100"))
     #expect(inside.isUp && inside.mtu == 1450 && inside.peerIndex == near.index)
-    #expect(near.isUp && near.mtu == 1450 && near.master == bridge.index)
+    #expect(near.isUp && near.mtu == 9216 && near.master == bridge.index)
     #expect(bridge.isUp && bridge.mtu == 1450 && vxlan.isUp)
     let mac = try #require(inside.address)
     #expect(mac == (try AttachmentID(container: "c1", interface: "eth0").defaultMAC(host: IPAddress("192.0.2.1"))))
@@ -65,7 +65,7 @@ import VirtualLAN
     let inside = try #require(try sandbox.link("net-7", in: "c1"))
     #expect(inside.mtu == 1200 && inside.address?.description == "02:00:00:00:00:07")
     // The near end takes whatever the LAN carries.
-    #expect(try sandbox.link(host("c1", "net-7"))?.mtu == 1300)
+    #expect(try sandbox.link(host("c1", "net-7"))?.mtu == 9216)
     #expect(outcome.json["cniVersion"] == .string(version.rawValue))
     #expect(outcome.json["ips"] == nil)
   }

@@ -87,6 +87,23 @@ test_guest_is_told_the_LANs_MTU_and_may_have_less() {
   chaos destroy --all
 }
 
+# A frame larger than members were told is never lost in silence: a guest takes it, a container's end counts it.
+test_oversize_frame_on_one_host_is_taken_or_counted() {
+  lan_setup
+  chaos lan create blue --vni 100 >/dev/null
+  create a --vif lan=blue,ip=10.5.0.2/24
+  namespace_join c blue 10.5.0.8/24 >/dev/null
+  namespace_join d blue 10.5.0.9/24 >/dev/null
+  ip -n c link set eth0 mtu 2000
+  ip netns exec c ping -q -c 1 -W 5 -s 1700 10.5.0.2 >/dev/null
+  before=$(lan blue .drops)
+  ! ip netns exec c ping -q -c 3 -i 0.2 -W 1 -s 1700 10.5.0.9 >/dev/null || fail 'a frame went through that is too large'
+  (($(lan blue .drops) >= before + 3)) || fail "drops were $before and are $(lan blue .drops)"
+  chaos destroy a
+  namespace_leave c blue
+  namespace_leave d blue
+}
+
 test_same_address_on_two_LANs_stays_apart() {
   lan_setup
   chaos lan create blue --vni 100 >/dev/null
@@ -261,6 +278,7 @@ test_interface_of_the_host_is_a_member() {
   create a --vif lan=blue,ip=10.5.0.2/24
   wait_until 20 reaches far 10.5.0.2
   expect_equal kind interface "$(lan blue '.members[] | select(.interface == "nic0").kind')"
+  refused 4 "LAN 'blue' has members" chaos lan delete blue
   refused 4 "interface: carries this host's own address 10.98.0.1" chaos lan attach blue $underlay
   refused 3 "interface: no such interface: 'nic7'" chaos lan attach blue nic7
   chaos lan detach blue nic0

@@ -21,11 +21,13 @@ let fullRecord = DomainRecord(
     commandLine: "role=\"é\"\n", created: 1_790_000_000,
     vifs: [
       VifRecord(
-        slot: 0, mac: MACAddress("02:ca:fe:00:00:05")!, lan: "blue", bridge: InterfaceName("lan7")!, mtu: 1450, features: 0x1_2000_9883,
+        slot: 0, mac: MACAddress("02:ca:fe:00:00:05")!, lan: "blue", bridge: InterfaceName("lan7")!, mtu: 1450,
+        features: 0x1_2000_9883,
         ipv4: IPv4Interface("10.7.0.2/24"), ipv4Gateway: IPv4Address("10.7.0.1"),
         ipv6: IPv6Interface("fd00::2/64"), ipv6Gateway: IPv6Address("fd00::1")),
       VifRecord(
-        slot: 14, mac: MACAddress("02:ca:fe:00:00:06")!, bridge: InterfaceName("br0")!, mtu: 1500, features: 0x1_2000_8000),
+        slot: 14, mac: MACAddress("02:ca:fe:00:00:06")!, bridge: InterfaceName("br0")!, mtu: 1500,
+        features: 0x1_2000_8000),
     ]))
 
 /// A record with none of them.

@@ -185,6 +185,17 @@ import Testing
     }
   }
 
+  @Test func anInterfaceThatTakesLessThanTheLANIsNotAttached() async throws {
+    try await Self.inNamespace { wiring in
+      let nic = InterfaceName("nic0")!
+      try Self.makePair(wiring, nic, "nic1", mtu: 1449)
+      let error = #expect(throws: LANError.self) { try wiring.checkAttachable(nic, to: Self.lan(.static)) }
+      #expect(error?.kind == .conflict)
+      try wiring.network.perform([.changeLink(.name(nic), LinkChange(mtu: 1450))])
+      #expect(try wiring.checkAttachable(nic, to: Self.lan(.static)).name == nic)
+    }
+  }
+
   @Test func theHostsOwnInterfaceIsNotAttached() async throws {
     try await Self.inNamespace { wiring in
       let error = #expect(throws: LANError.self) {

@@ -225,4 +225,12 @@ extension JSON {
 public enum LANLimits {
   /// In bytes: IPv4's least link MTU (RFC 791), and the largest that a frame's length field and the device page hold.
   public static let mtu = 68...65535
+  /// What a member's port takes at least, in bytes. A bridge drops a frame above its port's MTU without a word and
+  /// without counting it, so the port takes more than members are told, and whoever is behind it says what became
+  /// of the frame: a guest takes it, a container's end of its pair counts it. Jumbo frames are meant, and any
+  /// guest's ring holds one; with no limit at all a frame that fits no ring would stop its queue for good.
+  public static let portMTU = 9216
+
+  /// The MTU of the port of a member that was told `mtu`.
+  public static func portMTU(ofMemberWith mtu: Int) -> Int { max(mtu, portMTU) }
 }

@@ -246,6 +246,13 @@ public struct LANWiring: Sendable {
     if link.isBridge || link.kind == .vxlan {
       throw .refused("interface", "a \(link.kind?.rawValue ?? "") cannot be a LAN's member", name)
     }
+    let mtu = try check(lan).mtu
+    if Int(link.mtu) < mtu {
+      throw .refused(
+        "interface",
+        "its MTU of \(link.mtu) is below the LAN's \(mtu), and a bridge drops what is too large unsaid",
+        name, as: .conflict)
+    }
     if let master = link.master, try find(lan.bridge)?.index != master {
       throw .refused("interface", "is a port of another interface already", name, as: .conflict)
     }
