@@ -1,5 +1,6 @@
 import Backends
 import ChaosAPI
+import Glibc
 import NetworkAddresses
 import Synchronization
 import VirtualLAN
@@ -24,9 +25,25 @@ final class EVPNService: Sendable {
         let started = try RouteKeeper(network, evpn, report: report)
         keeper = started
         BackgroundThread.start(name: "chaos-routes") { started.run() }
+        BackgroundThread.start(name: "chaos-evpn") { [self] in
+          while true {
+            sleep(Self.mendingSeconds)
+            mend()
+          }
+        }
       } catch {
         report("EVPN routes are not kept while bgpd is away: \(error)")
       }
+    }
+  }
+
+  private static let mendingSeconds: UInt32 = 5
+
+  private func mend() {
+    do throws(EVPNError) {
+      if try evpn.mend() { report("EVPN: bgpd ran without its settings and has them again") }
+    } catch {
+      report("EVPN: \(error)")
     }
   }
 

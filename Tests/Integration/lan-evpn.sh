@@ -129,6 +129,14 @@ test_guests_keep_talking_while_bgpd_is_away() {
   done
 }
 
+# As by hand, without FRR's scripts, which read frr.conf to it.
+test_bgpd_that_comes_up_without_its_settings_gets_them() {
+  evpn_everywhere
+  on 3 'pkill -9 watchfrr; kill -9 $(pidof bgpd); /usr/lib/frr/bgpd -d -F traditional -A 127.0.0.1'
+  wait_on 3 90 'established 1'
+  wait_on 1 90 'established 2'
+}
+
 test_host_that_leaves_and_comes_back_is_known_again() {
   evpn_everywhere
   lan_everywhere blue 100

@@ -66,6 +66,26 @@ public final class EVPN: Sendable {
     }
   }
 
+  /// Gives bgpd its settings again where it runs without them: one that was killed and started again comes up with
+  /// nothing when nobody has FRR's scripts read frr.conf to it, or when those are too late.
+  ///
+  /// - Returns: whether there was something to mend.
+  public func mend() throws(EVPNError) -> Bool {
+    try changing.withLock { _ throws(EVPNError) in
+      let wanted = try configuration()
+      guard let settings = wanted.settings, installation.missingDaemons.isEmpty else { return false }
+      guard let running = try? runningConfiguration(), running.settings != settings else { return false }
+      try take(over: wanted, from: wanted, wanted: settings)
+      return true
+    }
+  }
+
+  private func runningConfiguration() throws -> FRRConfiguration {
+    var console = try installation.console("bgpd")
+    _ = try console.run("enable")
+    return try FRRConfiguration(try console.run("show running-config").text)
+  }
+
   /// Long enough for the others to hear that this host's routes are withdrawn, and to see that bgpd is there still
   /// (`HeldRoutes.confirmation`): otherwise they would take it for dead.
   private static let farewellSeconds: UInt32 = 2
