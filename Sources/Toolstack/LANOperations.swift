@@ -9,9 +9,9 @@ extension Toolstack {
 
   public func createLAN(_ request: LANRequest) throws(APIError) -> LANInfo {
     try request.validate()
-    try lans.create(try definition(request), isDerived: request.vni == nil)
-    rejoin(request.name)
-    return try lanInfo(request.name)
+    let laid = try lans.create(try definition(request), isDerived: request.vni == nil)
+    let hasGuests = rejoin(request.name)
+    return try lanInfo(request.name, isEmpty: laid.isNew && !hasGuests)
   }
 
   private func definition(_ request: LANRequest) throws(APIError) -> LANDefinition {
@@ -42,20 +42,14 @@ extension Toolstack {
   ///
   /// - Parameter force: with members on it, too; they stay, on no LAN.
   public func deleteLAN(_ name: String, force: Bool) throws(APIError) {
-    // Before the LAN's turn comes, in which it cannot be asked.
-    let occupants = occupants
-    try lans.delete(try lans.find(name)) { ports throws(APIError) in
-      guard !force, !ports.isEmpty else { return }
-      let members = ports.prefix(3).map { port in
-        let member = member(port, occupants)
-        return "\(member.kind.rawValue) \(member.name ?? member.interface)"
-      }
-      let more = ports.count > 3 ? " and \(ports.count - 3) more" : ""
-      throw APIError(
-        .conflict,
-        "LAN '\(name)' has members: \(members.joined(separator: ", "))\(more); "
-          + "take them off it, or delete it with --force")
-    }
+    let ports = try lans.delete(try lans.find(name), force: force)
+    guard !ports.isEmpty else { return }
+    let names = members(Array(ports.prefix(3))).map { "\($0.kind.rawValue) \($0.name ?? $0.interface)" }
+    let more = ports.count > 3 ? " and \(ports.count - 3) more" : ""
+    throw APIError(
+      .conflict,
+      "LAN '\(name)' has members: \(names.joined(separator: ", "))\(more); "
+        + "take them off it, or delete it with --force")
   }
 
   public func listLANs() throws(APIError) -> LANList {
@@ -73,12 +67,17 @@ extension Toolstack {
   }
 
   public func lanInfo(_ name: String) throws(APIError) -> LANInfo {
+    try lanInfo(name, isEmpty: false)
+  }
+
+  /// - Parameter isEmpty: the LAN was made just now and nobody is on it, which saves three looks at all interfaces
+  ///   of the host.
+  private func lanInfo(_ name: String, isEmpty: Bool) throws(APIError) -> LANInfo {
     let lan = try lans.find(name)
     let state = try lans.inTurn(lan) { $0 }
     let definition = state.definition
-    let (vxlan, ports) = try lans.ports(state)
+    let (vxlan, ports) = isEmpty ? (nil, []) : try lans.ports(state)
     let devices = ports + [vxlan].compactMap { $0 }
-    let occupants = occupants
     let isTunnelled = definition.mode != .local
     return LANInfo(
       name: name, vni: Int(definition.vni.rawValue), mode: LANMode(definition.mode),
@@ -88,7 +87,7 @@ extension Toolstack {
       isUp: isTunnelled ? vxlan?.isUp ?? false : state.laid != nil, state: state.laid == nil ? .waiting : .ready,
       reason: state.failure?.description, peers: definition.peers.map { LANPeer($0) },
       attached: definition.attached.map(\.description),
-      members: ports.map { member($0, occupants) }, forwarding: try forwarding(state, devices),
+      members: members(ports), forwarding: isEmpty ? [] : try forwarding(state, devices),
       drops: devices.reduce(0) { $0 + $1.drops },
       warnings: filterWarnings)
   }
@@ -132,6 +131,13 @@ extension Toolstack {
   private var occupants: Occupants {
     Occupants(
       containers: containers, attached: Set(lans.all.flatMap { $0.state.withLock { $0.definition.attached } }))
+  }
+
+  /// Who is behind ports. Asks every LAN, so it must not be called in the turn of one.
+  private func members(_ ports: [Link]) -> [LANMember] {
+    if ports.isEmpty { return [] }
+    let occupants = occupants
+    return ports.map { member($0, occupants) }
   }
 
   /// Who is behind a port.
@@ -255,16 +261,18 @@ extension Toolstack {
 
   // MARK: Guests on a LAN
 
-  /// Puts the guests that belong on a LAN back into it, after its devices were made anew.
-  func rejoin(_ name: String) {
+  /// Puts the guests that belong on a LAN back into it, after its devices were made anew. False when there are none.
+  @discardableResult
+  func rejoin(_ name: String) -> Bool {
     var ports: [LANs.Port] = []
     for guest in registry.guests {
       for vif in guest.record.vifs where vif.lan == name {
         ports.append(LANs.Port(tap: guest.shell.tap(slot: vif.slot), mac: vif.mac, mtu: vif.mtu))
       }
     }
-    guard !ports.isEmpty else { return }
+    guard !ports.isEmpty else { return false }
     do { try lans.join(name, ports) } catch { report("LAN '\(name)': \(error.message)") }
+    return true
   }
 
   /// Lays out LANs that waited for something, an address of the host mostly.

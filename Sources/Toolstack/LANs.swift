@@ -23,11 +23,16 @@ final class LANs: Sendable {
       var isDeleted = false
     }
 
+    // What no change of its definition changes.
     let name: String
+    let vni: VNI
+    let bridge: InterfaceName
     let state: Mutex<State>
 
     init(_ definition: LANDefinition) {
       name = definition.name
+      vni = definition.vni
+      bridge = definition.bridge
       state = Mutex(State(definition: definition))
     }
   }
@@ -135,11 +140,11 @@ final class LANs: Sendable {
 
   // MARK: Create and delete
 
-  func create(_ definition: LANDefinition, isDerived: Bool) throws(APIError) {
+  func create(_ definition: LANDefinition, isDerived: Bool) throws(APIError) -> LaidLAN {
     let lan = LAN(definition)
     try reserve(lan, isDerived: isDerived)
     do throws(APIError) {
-      try lan.state.withLock { state throws(APIError) in try create(&state) }
+      return try lan.state.withLock { state throws(APIError) in try create(&state) }
     } catch {
       lan.state.withLock { $0.isDeleted = true }
       table.withLock { $0[lan.name] = nil }
@@ -149,25 +154,23 @@ final class LANs: Sendable {
 
   /// Makes name, VNI and device names the LAN's before anything is made.
   private func reserve(_ lan: LAN, isDerived: Bool) throws(APIError) {
-    let wanted = lan.state.withLock { $0.definition }
-    let others = all.map { $0.state.withLock { $0.definition } }
     try table.withLock { table throws(APIError) in
       if table[lan.name] != nil { throw APIError(.conflict, "name: taken: '\(lan.name)'", field: "name") }
-      if let other = others.first(where: { $0.vni == wanted.vni }) {
+      if let other = table.values.first(where: { $0.vni == lan.vni }) {
         let advice = isDerived ? ", made from the name; choose another with --vni" : ""
-        throw APIError(.conflict, "vni: taken by LAN '\(other.name)'\(advice): '\(wanted.vni)'", field: "vni")
+        throw APIError(.conflict, "vni: taken by LAN '\(other.name)'\(advice): '\(lan.vni)'", field: "vni")
       }
-      if let other = others.first(where: { $0.bridge == wanted.bridge }) {
-        throw APIError(.conflict, "bridge: taken by LAN '\(other.name)': '\(wanted.bridge)'", field: "megalos")
+      if let other = table.values.first(where: { $0.bridge == lan.bridge }) {
+        throw APIError(.conflict, "bridge: taken by LAN '\(other.name)': '\(lan.bridge)'", field: "megalos")
       }
       table[lan.name] = lan
     }
   }
 
-  private func create(_ state: inout LAN.State) throws(APIError) {
+  private func create(_ state: inout LAN.State) throws(APIError) -> LaidLAN {
     let definition = state.definition
     do {
-      _ = try wiring.check(definition)
+      let ground = try wiring.check(definition)
       var procedure = Procedure("create LAN", observe: observe)
       do {
         // First on disk: after a kill the LAN is laid out at the next start, or was never there.
@@ -177,8 +180,10 @@ final class LANs: Sendable {
           try? self.store.remove(definition.name)
         }
         let lock = try store.lock(bridge: definition.bridge)
-        state.laid = try procedure.step("lay out") { try wiring.layOut(definition) }
+        let laid = try procedure.step("lay out") { try wiring.layOut(definition, on: ground) }
+        state.laid = laid
         _ = consume lock
+        return laid
       } catch {
         try? wiring.remove(definition)
         procedure.rollBack()
@@ -189,12 +194,16 @@ final class LANs: Sendable {
     }
   }
 
-  /// Deletes a LAN; the caller has seen to it that nobody is on it, or does not care.
-  func delete(_ lan: LAN, unlessMembers refuse: ([Link]) throws(APIError) -> Void) throws(APIError) {
-    try inTurn(lan) { state throws(APIError) in
+  /// Deletes a LAN unless it has members.
+  ///
+  /// - Parameter force: with members, too.
+  /// - Returns: the members' ports that kept it from being deleted; none when it is gone.
+  func delete(_ lan: LAN, force: Bool) throws(APIError) -> [Link] {
+    let members = try inTurn(lan) { state throws(APIError) -> [Link] in
       do {
         let lock = try store.lock(bridge: state.definition.bridge)
-        try refuse(try ports(state).members)
+        let members = force ? [] : try ports(state).members
+        guard members.isEmpty else { return members }
         var procedure = Procedure("delete LAN", observe: observe)
         // The devices go in one step and before the definition: after a kill the LAN is there whole or gone.
         try procedure.step("delete devices") { try wiring.remove(state.definition) }
@@ -204,8 +213,10 @@ final class LANs: Sendable {
         throw APIError(error)
       }
       state.isDeleted = true
+      return []
     }
-    table.withLock { $0[lan.name] = nil }
+    if members.isEmpty { table.withLock { $0[lan.name] = nil } }
+    return members
   }
 
   /// The ports of a LAN's bridge with their counters, and its VXLAN device, which is one of them. A LAN that waits
@@ -216,6 +227,9 @@ final class LANs: Sendable {
         var bridge = state.laid?.bridge
         if bridge == nil { bridge = try socket.link(named: state.definition.bridge)?.index }
         guard let bridge else { return [] }
+        if isDeserted(state.definition) {
+          return try [socket.link(named: state.definition.vxlan)].compactMap { $0 }
+        }
         return try socket.linksWithStatistics(master: bridge)
       }
       let vxlan = ports.firstIndex { $0.name == state.definition.vxlan && $0.kind == .vxlan }
@@ -224,6 +238,12 @@ final class LANs: Sendable {
     } catch {
       throw APIError(error)
     }
+  }
+
+  /// Whether a LAN's VXLAN device is the only port of its bridge. Sysfs tells that of one bridge alone, rtnetlink
+  /// goes through all interfaces of the host.
+  private func isDeserted(_ lan: LANDefinition) -> Bool {
+    StateFile.names(in: "/sys/class/net/\(lan.bridge)/brif") == [lan.vxlan.description]
   }
 
   // MARK: Changing

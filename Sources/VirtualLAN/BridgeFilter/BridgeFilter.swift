@@ -74,8 +74,7 @@ public enum BridgeFilter {
 
   /// Asking for tables would load the module. A kernel that lists no modules has it built in, or never.
   private static var hasNftables: Bool {
-    guard let modules = contents(of: "/proc/modules") else { return true }
-    return modules.split(separator: "\n").contains { $0.hasPrefix("nf_tables ") }
+    access("/proc/modules", F_OK) != 0 || access("/sys/module/nf_tables", F_OK) == 0
   }
 
   private static func isSet(_ path: String) -> Bool {

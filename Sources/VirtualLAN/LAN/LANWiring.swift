@@ -12,6 +12,8 @@ public struct LaidLAN: Hashable, Sendable {
   public let underlay: Underlay?
   /// Attached interfaces that are not there now.
   public let missing: [InterfaceName]
+  /// Its devices were all made when it was laid out: nobody was on it but who is attached.
+  public let isNew: Bool
 }
 
 /// Lays LANs out in the kernel: a bridge and, for all but local ones, a VXLAN device as one of its ports.
@@ -35,8 +37,11 @@ public struct LANWiring: Sendable {
 
   // MARK: Lay out
 
+  /// What a LAN is laid out on (nil: nothing, because it is local), and what its members are told, in bytes.
+  public typealias Ground = (underlay: Underlay?, mtu: Int)
+
   /// What has to be true before anything is made: the underlay is there and leaves room for the MTU.
-  public func check(_ lan: LANDefinition) throws(LANError) -> (underlay: Underlay?, mtu: Int) {
+  public func check(_ lan: LANDefinition) throws(LANError) -> Ground {
     guard lan.mode != .local else { return (nil, lan.mtu ?? LANDefinition.localMTU) }
     let underlay = try network.underlay(lan.underlay)
     if lan.mode == .evpn, underlay.address.isIPv6 {
@@ -68,44 +73,76 @@ public struct LANWiring: Sendable {
   /// has members here.
   @discardableResult
   public func layOut(_ lan: LANDefinition) throws(LANError) -> LaidLAN {
-    let (underlay, mtu) = try check(lan)
-    let bridge = try layBridge(lan, mtu: mtu)
-    var vxlan: InterfaceIndex?
-    if let underlay { vxlan = try layVXLAN(lan, underlay, bridge: bridge) }
+    try layOut(lan, on: try check(lan))
+  }
+
+  /// - Parameter ground: what ``check(_:)`` found a moment ago.
+  public func layOut(_ lan: LANDefinition, on ground: Ground) throws(LANError) -> LaidLAN {
+    let bridge = try layBridge(lan, mtu: ground.mtu)
+    var vxlan: Device?
+    if let underlay = ground.underlay { vxlan = try layVXLAN(lan, underlay, bridge: bridge.index) }
     var missing: [InterfaceName] = []
     for name in lan.attached where try find(name) == nil { missing.append(name) }
-    let laid = LaidLAN(bridge: bridge, vxlan: vxlan, mtu: mtu, underlay: underlay, missing: missing)
-    if lan.mode == .static { try layPeers(lan, laid) }
+    let laid = LaidLAN(
+      bridge: bridge.index, vxlan: vxlan?.index, mtu: ground.mtu, underlay: ground.underlay, missing: missing,
+      isNew: bridge.isNew && vxlan?.isNew != false)
+    if lan.mode == .static, let vxlan { try layPeers(lan, on: vxlan) }
     for name in lan.attached where !missing.contains(name) { try join(name, laid) }
-    try settle(laid)
+    // Settling looks at all interfaces of the host.
+    if !laid.isNew || !lan.attached.isEmpty { try settle(laid) }
     return laid
   }
 
-  private func layBridge(_ lan: LANDefinition, mtu: Int) throws(LANError) -> InterfaceIndex {
-    if let link = try find(lan.bridge) {
-      guard link.isBridge else {
-        throw .refused("bridge", "an interface that is no bridge", lan.bridge, as: .conflict)
-      }
-      guard try isOurs(link, lan) else {
-        throw .refused("bridge", "is there already and not this LAN's", lan.bridge, as: .conflict)
-      }
-      if link.group != Self.group(of: lan) { return link.index }
-      if !link.isUp || Int(link.mtu) != mtu { try setUp(link.index, lan.bridge, mtu: mtu) }
-      return link.index
+  /// A device of a LAN, found or made.
+  private struct Device {
+    let index: InterfaceIndex
+    let isNew: Bool
+  }
+
+  private func layBridge(_ lan: LANDefinition, mtu: Int) throws(LANError) -> Device {
+    if let index = try makeBridge(lan, mtu: mtu) { return Device(index: index, isNew: true) }
+    guard let link = try find(lan.bridge), link.isBridge else {
+      throw .refused("bridge", "an interface that is no bridge", lan.bridge, as: .conflict)
     }
+    guard try isOurs(link, lan) else {
+      throw .refused("bridge", "is there already and not this LAN's", lan.bridge, as: .conflict)
+    }
+    if link.group == Self.group(of: lan), !link.isUp || Int(link.mtu) != mtu {
+      try setUp(link.index, lan.bridge, mtu: mtu)
+    }
+    return Device(index: link.index, isNew: false)
+  }
+
+  /// Makes a LAN's bridge and sets it up; nil when the name is taken.
+  private func makeBridge(_ lan: LANDefinition, mtu: Int) throws(LANError) -> InterfaceIndex? {
     // Only a change of a bridge's MTU keeps it from following its ports' (br_change_mtu), so it is born with another.
     let other: UInt32 = mtu == 1500 ? 1501 : 1500
-    try perform([.createBridge(lan.bridge, mtu: other, group: Self.group(of: lan), defaultVLAN: 0)])
+    let request = RouteRequest.createBridge(
+      lan.bridge, mtu: other, group: Self.group(of: lan), defaultVLAN: 0)
+    guard let index = try make(lan.bridge, request, field: "bridge") else { return nil }
     do throws(LANError) {
-      guard let link = try find(lan.bridge) else {
-        throw .refused("bridge", "gone as soon as it was made", lan.bridge, as: .system)
-      }
-      try setUp(link.index, lan.bridge, mtu: mtu)
-      return link.index
+      try setUp(index, lan.bridge, mtu: mtu)
     } catch {
-      try? perform([.deleteLink(.name(lan.bridge))])
+      try? perform([.deleteLink(.index(index))])
       throw error
     }
+    return index
+  }
+
+  /// Makes an interface; nil when what it is known by is taken.
+  private func make(
+    _ name: InterfaceName, _ request: RouteRequest, field: String
+  ) throws(LANError) -> InterfaceIndex? {
+    do throws(NetlinkError) {
+      try network.perform([request])
+    } catch {
+      if error.code == EEXIST { return nil }
+      throw LANError(error)
+    }
+    guard let index = InterfaceIndex(of: name) else {
+      throw .refused(field, "gone as soon as it was made", name, as: .system)
+    }
+    return index
   }
 
   /// A bridge made by somebody else is shared when the definition names it and its VXLAN port has the LAN's VNI
@@ -130,52 +167,46 @@ public struct LANWiring: Sendable {
 
   private func layVXLAN(
     _ lan: LANDefinition, _ underlay: Underlay, bridge: InterfaceIndex
-  ) throws(LANError) -> InterfaceIndex {
+  ) throws(LANError) -> Device {
     let wanted = VXLANSettings(
       vni: lan.vni, local: underlay.address, port: lan.port, learns: lan.mode == .static)
+    if let index = try makeVXLAN(lan, wanted, bridge: bridge) { return Device(index: index, isNew: true) }
     if let link = try find(lan.vxlan) {
       guard link.kind == .vxlan, link.group == Self.group(of: lan) || link.master == bridge else {
         throw .refused("vxlan", "an interface that is not this LAN's", lan.vxlan, as: .conflict)
       }
-      if link.vxlan == wanted && link.master == bridge || link.group != Self.group(of: lan) { return link.index }
+      if link.vxlan == wanted && link.master == bridge || link.group != Self.group(of: lan) {
+        return Device(index: link.index, isNew: false)
+      }
       // Address, port and VNI of a VXLAN device never change; a host that got another address needs another device.
       try perform([.deleteLink(.index(link.index))])
+      if let index = try makeVXLAN(lan, wanted, bridge: bridge) { return Device(index: index, isNew: true) }
     }
-    try createVXLAN(lan, wanted, bridge: bridge)
-    guard let link = try find(lan.vxlan) else {
-      throw .refused("vxlan", "gone as soon as it was made", lan.vxlan, as: .system)
-    }
-    InterfaceSettings.disableIPv6(lan.vxlan)
-    if lan.mode == .evpn {
-      // BGP alone says where a MAC is; what the bridge learned from a frame would outlive its withdrawal.
-      try perform([.changeBridgePort(.index(link.index), BridgePortChange(learns: false))])
-    }
-    return link.index
+    throw .refused("vni", "taken by another VXLAN interface of this host", lan.vni, as: .conflict)
   }
 
-  private func createVXLAN(
+  /// Makes a LAN's VXLAN device as a port of its bridge; nil when the name is taken, or the VNI.
+  private func makeVXLAN(
     _ lan: LANDefinition, _ settings: VXLANSettings, bridge: InterfaceIndex
-  ) throws(LANError) {
+  ) throws(LANError) -> InterfaceIndex? {
     let request = RouteRequest.createVXLAN(
       lan.vxlan, settings, mtu: VXLANSettings.largestMTU, group: Self.group(of: lan),
       master: bridge)
-    do throws(NetlinkError) {
-      try network.perform([request])
-    } catch {
-      guard error.code == EEXIST else { throw LANError(error) }
-      throw .refused("vni", "taken by another VXLAN interface of this host", lan.vni, as: .conflict)
+    guard let index = try make(lan.vxlan, request, field: "vxlan") else { return nil }
+    InterfaceSettings.disableIPv6(lan.vxlan)
+    if lan.mode == .evpn {
+      // BGP alone says where a MAC is; what the bridge learned from a frame would outlive its withdrawal.
+      try perform([.changeBridgePort(.index(index), BridgePortChange(learns: false))])
     }
+    return index
   }
 
   // MARK: Peers
 
   /// Makes the forwarding table of a static LAN's VXLAN device say what its peer list says.
-  private func layPeers(_ lan: LANDefinition, _ laid: LaidLAN) throws(LANError) {
-    guard let vxlan = laid.vxlan else { return }
-    let present = try network.ask { socket throws(NetlinkError) in
-      try socket.forwardingTable(of: vxlan, bridge: nil)
-    }.filter { $0.destination != nil && $0.scope == .device }
-    let wanted = lan.peers.flatMap { Self.entries(for: $0, on: vxlan) }
+  private func layPeers(_ lan: LANDefinition, on vxlan: Device) throws(LANError) {
+    let present = vxlan.isNew ? [] : try entries(of: vxlan.index)
+    let wanted = lan.peers.flatMap { Self.entries(for: $0, on: vxlan.index) }
     let peers = Set(lan.peers.map(\.address))
     // What was learned from a peer stays as long as the peer does.
     let stale = present.filter { entry in
@@ -190,6 +221,13 @@ public struct LANWiring: Sendable {
       if error.code != ENOENT { throw LANError(error) }
     }
     try perform(missing.flatMap { Self.addition(of: $0) })
+  }
+
+  /// What leads from a VXLAN device to other hosts.
+  private func entries(of vxlan: InterfaceIndex) throws(LANError) -> [ForwardingEntry] {
+    try network.ask { socket throws(NetlinkError) in
+      try socket.forwardingTable(of: vxlan, bridge: nil)
+    }.filter { $0.destination != nil && $0.scope == .device }
   }
 
   /// One entry that floods to the peer, and one for each MAC known to be behind it.
@@ -276,10 +314,9 @@ public struct LANWiring: Sendable {
 
   // MARK: Remove
 
-  /// Deletes a LAN's devices, both in one step: no kill leaves half of them. Ports that are left stand alone.
+  /// Deletes a LAN's devices, both in one step: no kill leaves half of them. Ports that are left stand alone, and so
+  /// do devices that chaos did not make, which are of no group of its own.
   public func remove(_ lan: LANDefinition) throws(LANError) {
-    let groups = [try find(lan.bridge)?.group, try find(lan.vxlan)?.group]
-    guard groups.contains(Self.group(of: lan)) else { return }
     do throws(NetlinkError) {
       try network.perform([.deleteLinks(group: Self.group(of: lan))])
     } catch {

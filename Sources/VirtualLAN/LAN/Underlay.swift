@@ -30,11 +30,16 @@ extension HostNetwork {
   }
 
   private func underlay(_ address: IPAddress) throws(LANError) -> Underlay {
-    let holder = try addresses().first { $0.address.address == address }
-    guard let holder, let link = try link(holder.index) else {
+    guard let holder = try holder(of: address), let link = try link(holder) else {
       throw .refused("vtep", "not an address of this host", address, as: .unavailable)
     }
     return Underlay(address: address, device: link.name, deviceMTU: Int(link.mtu))
+  }
+
+  private func holder(of address: IPAddress) throws(LANError) -> InterfaceIndex? {
+    if let holder = try ask({ socket throws(NetlinkError) in try socket.holder(of: address) }) { return holder }
+    // An interface that is down has its address all the same.
+    return try addresses().first { $0.address.address == address }?.index
   }
 
   private func underlay(on name: InterfaceName) throws(LANError) -> Underlay {
@@ -75,7 +80,7 @@ extension HostNetwork {
 
   /// Addresses that other hosts can send to, IPv4 first.
   private func usableAddresses(of index: InterfaceIndex) throws(LANError) -> [IPAddress] {
-    let usable = try addresses().filter { $0.index == index && Self.isUsable($0) }.map(\.address.address)
+    let usable = try addresses(of: index).filter { Self.isUsable($0) }.map(\.address.address)
     return usable.filter { !$0.isIPv6 } + usable.filter(\.isIPv6)
   }
 
@@ -84,8 +89,8 @@ extension HostNetwork {
     return !address.isLoopback && !address.isLinkLocal && !address.isMulticast
   }
 
-  private func addresses() throws(LANError) -> [InterfaceAddress] {
-    try ask { socket throws(NetlinkError) in try socket.addresses() }
+  private func addresses(of device: InterfaceIndex? = nil) throws(LANError) -> [InterfaceAddress] {
+    try ask { socket throws(NetlinkError) in try socket.addresses(of: device) }
   }
 
   private func link(_ index: InterfaceIndex) throws(LANError) -> Link? {

@@ -79,10 +79,11 @@ extension RouteRequest {
       operation: operation, subject: LinkReference.index(index).description, message: message.bytes)
   }
 
-  /// Asks for every address of every interface.
-  static var allAddresses: RouteRequest {
+  /// Asks for every address of every interface, or of one. Kernels before 5.0 heed no such wish.
+  static func allAddresses(of device: InterfaceIndex? = nil) -> RouteRequest {
     var message = NetlinkMessageBuilder(type: RTM_GETADDR, flags: NLM_F_DUMP)
-    message.append(contentsOf: [UInt8](repeating: 0, count: 8))
+    message.append(contentsOf: [0, 0, 0, 0])
+    message.append(device?.rawValue ?? 0)
     return RouteRequest(operation: "list", subject: "addresses", message: message.bytes)
   }
 }

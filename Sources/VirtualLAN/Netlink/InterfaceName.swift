@@ -74,7 +74,8 @@ public enum LinkReference: Hashable, Sendable, CustomStringConvertible {
 
 extension InterfaceIndex {
   /// The index of the interface of that name, asked of the kernel without rtnetlink (if_nametoindex(3)); nil when
-  /// there is none.
+  /// there is none. For names that should be there: for others the kernel starts modprobe, which takes its time
+  /// (dev_load in net/core/dev_ioctl.c).
   public init?(of name: InterfaceName) {
     self.init(rawValue: Int32(bitPattern: if_nametoindex(name.description)))
   }

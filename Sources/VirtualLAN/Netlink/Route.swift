@@ -47,11 +47,15 @@ extension RouteRequest {
   }
 
   /// Asks which way packets for an address go.
-  static func route(to destination: IPAddress) -> RouteRequest {
+  ///
+  /// - Parameter asWritten: the route as the table has it, not what comes of it: of one of the host's own addresses
+  ///   with the interface that has it.
+  static func route(to destination: IPAddress, asWritten: Bool = false) -> RouteRequest {
     var message = NetlinkMessageBuilder(type: RTM_GETROUTE)
     message.append(destination.family)
     message.append(UInt8(destination.width))
-    message.append(contentsOf: [UInt8](repeating: 0, count: 10))
+    message.append(contentsOf: [UInt8](repeating: 0, count: 6))
+    message.append(asWritten ? UInt32(RTM_F_FIB_MATCH) : 0)
     message.append(Int(RTA_DST.rawValue), destination.octets)
     return RouteRequest(operation: "look up route to", subject: "\(destination)", message: message.bytes)
   }

@@ -143,15 +143,32 @@ extension RouteSocket {
     try list(request) { if case .link(let link) = $0 { link } else { nil } }
   }
 
-  /// Every address of every interface of the namespace.
-  public mutating func addresses() throws(NetlinkError) -> [InterfaceAddress] {
-    try list(.allAddresses) { if case .address(let address) = $0 { address } else { nil } }
+  /// Every address of every interface of the namespace, or of one; refused (ENODEV) when there is no such interface.
+  public mutating func addresses(of device: InterfaceIndex? = nil) throws(NetlinkError) -> [InterfaceAddress] {
+    try list(.allAddresses(of: device)) {
+      guard case .address(let address) = $0, device == nil || address.index == device else { return nil }
+      return address
+    }
+  }
+
+  /// The interface that has an address and is up; nil when none has it.
+  ///
+  /// However many interfaces there are it takes one look-up. Addresses of a VRF's interfaces are not found.
+  public mutating func holder(of address: IPAddress) throws(NetlinkError) -> InterfaceIndex? {
+    guard let route = try route(.route(to: address, asWritten: true)), route.isLocal,
+      route.destination?.address == address, route.destination?.prefixLength == address.width
+    else { return nil }
+    return route.device
   }
 
   /// Where packets for an address go; nil when nothing leads there.
   public mutating func route(to destination: IPAddress) throws(NetlinkError) -> Route? {
+    try route(.route(to: destination))
+  }
+
+  private mutating func route(_ request: RouteRequest) throws(NetlinkError) -> Route? {
     var route: Route?
-    let answers = try exchange([.route(to: destination)]) { if case .route(let found) = $0 { route = found } }
+    let answers = try exchange([request]) { if case .route(let found) = $0 { route = found } }
     guard let refusal = answers.refusals.first?.refusal else { return route }
     if [ENETUNREACH, EHOSTUNREACH].contains(refusal.code) { return nil }
     throw .refused(refusal)
