@@ -92,9 +92,10 @@ private let messages: [[UInt8]] = {
   let status = ControlProtocol.Status(key: key, status: 1, acknowledged: 2)
   let vif = ControlProtocol.Vif(slot: 0, windowFrames: 64, features: 3)
   let requests: [ControlProtocol.Request] = [
-    .attach(key, vifs: [vif]), .detach(domain), .attachVif(key, vif), .detachVif(key, slot: 1),
-    .setFeatures(domain, slot: 0, features: 3),
-    .console(domain, follow: true, input: false), .powerctl(domain, bits: 1), .list(from: domain), .subscribe,
+    .attach(key, vifs: [vif]), .detach(key), .rename(key, to: key.handle), .attachVif(key, vif),
+    .detachVif(key, slot: 1),
+    .setFeatures(key, slot: 0, features: 3),
+    .console(key, follow: true, input: false), .powerctl(key, bits: 1), .list(from: domain), .subscribe,
   ]
   let replies: [ControlProtocol.Reply] = [
     .done, .failed(errno: 19, message: "domain 7 is not served"), .domains([status]),

@@ -136,7 +136,8 @@ public final class BackendServer {
     let privcmd = Descriptor(adopting: descriptors[0])
     let eventChannels = Descriptor(adopting: descriptors[1])
     let log = Descriptor(adopting: descriptors[2])
-    detach(key.domain)
+    // One of that number is left from before: numbers are used again.
+    if let old = domains[key.domain] { detach(old.key) }
     let domain = try DomainBackend(
       key: key, vifs: vifs, privcmd: privcmd, eventChannels: eventChannels, log: log, queues: queues)
     domains[key.domain] = domain
@@ -147,7 +148,7 @@ public final class BackendServer {
   private func attachVif(
     _ key: ControlProtocol.DomainKey, _ vif: ControlProtocol.Vif, _ descriptors: [Int32]
   ) throws {
-    guard Self.isSound(vif), descriptors.count == 3, let domain = domains[key.domain], domain.key == key else {
+    guard Self.isSound(vif), descriptors.count == 3, let domain = try? served(key) else {
       for descriptor in descriptors { close(descriptor) }
       throw BackendError("attach vif \(vif.slot) of domain \(key.domain)", errno: EINVAL)
     }
@@ -160,7 +161,7 @@ public final class BackendServer {
 
   /// Stops serving a vif; it is gone a moment later, like a detached domain.
   private func detachVif(_ key: ControlProtocol.DomainKey, slot: Int) {
-    guard let domain = domains[key.domain], domain.key == key else { return }
+    guard let domain = try? served(key) else { return }
     for descriptor in domain.callDescriptors(ofSlot: slot) { unwatch(descriptor) }
     if let vif = domain.remove(slot: slot) { retirement.retire(vif) }
   }
@@ -171,8 +172,9 @@ public final class BackendServer {
 
   /// Stops serving a domain. Its descriptors and mappings go a moment later: who waits for the domain's end sees
   /// when they have.
-  private func detach(_ id: DomainID) {
-    guard let domain = domains[id] else { return }
+  private func detach(_ key: ControlProtocol.DomainKey) {
+    guard let domain = try? served(key) else { return }
+    let id = key.domain
     takeEvents(id)
     unwatch(domain.eventDescriptor)
     for (descriptor, _) in domain.callDescriptors { unwatch(descriptor) }
@@ -219,15 +221,17 @@ public final class BackendServer {
     }
   }
 
-  private func openConsole(_ id: DomainID, follow: Bool, input: Bool, _ descriptors: [Int32]) throws(BackendError) {
-    guard descriptors.count == 1, let domain = domains[id] else {
+  private func openConsole(
+    _ key: ControlProtocol.DomainKey, follow: Bool, input: Bool, _ descriptors: [Int32]
+  ) throws(BackendError) {
+    guard descriptors.count == 1, let domain = try? served(key) else {
       for descriptor in descriptors { close(descriptor) }
-      throw BackendError("console of domain \(id)", errno: domains[id] == nil ? ENODEV : EINVAL)
+      throw BackendError("console of domain \(key.domain)", errno: descriptors.count == 1 ? ENODEV : EINVAL)
     }
     let client = ConsoleClient(
       socket: Descriptor(adopting: descriptors[0]), follow: follow, input: input,
       replay: domain.loggedOutput())
-    let console = Console(domain: id, client: client)
+    let console = Console(domain: key.domain, client: client)
     consoles[descriptors[0]] = console
     watch(descriptors[0], .console)
     flush(descriptors[0], console)
@@ -293,19 +297,20 @@ public final class BackendServer {
     case .attachVif(let key, let vif):
       try attachVif(key, vif, descriptors)
       return .done
-    case .console(let domain, let follow, let input):
-      try openConsole(domain, follow: follow, input: input, descriptors)
+    case .console(let key, let follow, let input):
+      try openConsole(key, follow: follow, input: input, descriptors)
       return .done
     default:
       for descriptor in descriptors { close(descriptor) }
     }
     switch request {
     case .attach, .attachVif, .console: break
-    case .detach(let domain): detach(domain)
+    case .detach(let key): detach(key)
+    case .rename(let key, let handle): try served(key).rename(to: handle)
     case .detachVif(let key, let slot): detachVif(key, slot: Int(slot))
-    case .setFeatures(let domain, let slot, let features):
-      try served(domain).setFeatures(slot: Int(slot), features)
-    case .powerctl(let domain, let bits): try served(domain).request(bits)
+    case .setFeatures(let key, let slot, let features):
+      try served(key).setFeatures(slot: Int(slot), features)
+    case .powerctl(let key, let bits): try served(key).request(bits)
     case .list(let from): return .domains(statuses(from: from))
     case .subscribe:
       connection.isSubscribed = true
@@ -314,8 +319,11 @@ public final class BackendServer {
     return .done
   }
 
-  private func served(_ id: DomainID) throws(BackendError) -> DomainBackend {
-    guard let domain = domains[id] else { throw BackendError("domain \(id) is not served", errno: ENODEV) }
+  /// The domain that is meant, and not another that has its number by now.
+  private func served(_ key: ControlProtocol.DomainKey) throws(BackendError) -> DomainBackend {
+    guard let domain = domains[key.domain], domain.key == key else {
+      throw BackendError("domain \(key.domain) is not served", errno: ENODEV)
+    }
     return domain
   }
 

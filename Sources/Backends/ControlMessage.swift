@@ -7,7 +7,7 @@ import Xen
 /// Decoders are total: the socket is root's, but a version that does not fit must be refused, not guessed.
 public enum ControlProtocol {
   /// Raised with every incompatible change; the first field of every message.
-  public static let version: UInt16 = 1
+  public static let version: UInt16 = 2
   /// Longest message in bytes.
   public static let maxMessage = 32768
 
@@ -41,19 +41,21 @@ public enum ControlProtocol {
     /// a vhost-net instance for each vif.
     case attach(DomainKey, vifs: [Vif])
     /// Stop serving a domain and let go of everything of it.
-    case detach(DomainID)
+    case detach(DomainKey)
+    /// The domain has another handle from now on (a shell was told who it is). Serving goes on meanwhile.
+    case rename(DomainKey, to: DomainHandle)
     /// Serve one more vif of a domain that is served. Descriptors: privcmd restricted to it, a tap queue and a
     /// vhost-net instance.
     case attachVif(DomainKey, Vif)
     /// Stop serving one vif. Not an error when it is not served.
     case detachVif(DomainKey, slot: UInt8)
     /// The features in force on a vif changed (an image was loaded into a blank shell).
-    case setFeatures(DomainID, slot: UInt8, features: UInt64)
+    case setFeatures(DomainKey, slot: UInt8, features: UInt64)
     /// Show a domain's console on the stream socket that comes along: what is in the log, then, if `follow`,
     /// what the guest writes; what arrives on it goes to the guest if `input`.
-    case console(DomainID, follow: Bool, input: Bool)
+    case console(DomainKey, follow: Bool, input: Bool)
     /// Set request bits in the powerctl page and ring the guest.
-    case powerctl(DomainID, bits: UInt32)
+    case powerctl(DomainKey, bits: UInt32)
     /// The domains served, from this domain ID on, at most 1,000 a reply.
     case list(from: DomainID)
     case subscribe
@@ -140,9 +142,12 @@ private struct Reader {
   mutating func domain() throws(ControlMessageError) -> DomainID { DomainID(rawValue: try integer()) }
 
   mutating func key() throws(ControlMessageError) -> ControlProtocol.DomainKey {
-    let domain = try domain()
+    ControlProtocol.DomainKey(domain: try domain(), handle: try handle())
+  }
+
+  mutating func handle() throws(ControlMessageError) -> DomainHandle {
     guard let handle = DomainHandle(try take(16)) else { throw ControlMessageError() }
-    return ControlProtocol.DomainKey(domain: domain, handle: handle)
+    return handle
   }
 
   mutating func vif() throws(ControlMessageError) -> ControlProtocol.Vif {
@@ -191,22 +196,22 @@ extension ControlProtocol.Request {
           writer.put(vif)
         }
       }
-    case .detach(let domain): message(2) { $0.put(domain.rawValue) }
-    case .setFeatures(let domain, let slot, let features):
+    case .detach(let key): message(2) { $0.put(key) }
+    case .setFeatures(let key, let slot, let features):
       message(3) { writer in
-        writer.put(domain.rawValue)
+        writer.put(key)
         writer.put(slot)
         writer.put(features)
       }
-    case .console(let domain, let follow, let input):
+    case .console(let key, let follow, let input):
       message(4) { writer in
-        writer.put(domain.rawValue)
+        writer.put(key)
         writer.put(UInt8(follow ? 1 : 0))
         writer.put(UInt8(input ? 1 : 0))
       }
-    case .powerctl(let domain, let bits):
+    case .powerctl(let key, let bits):
       message(5) { writer in
-        writer.put(domain.rawValue)
+        writer.put(key)
         writer.put(bits)
       }
     case .list(let from): message(6) { $0.put(from.rawValue) }
@@ -220,6 +225,11 @@ extension ControlProtocol.Request {
       message(9) { writer in
         writer.put(key)
         writer.put(slot)
+      }
+    case .rename(let key, let handle):
+      message(10) { writer in
+        writer.put(key)
+        writer.bytes += handle.octets
       }
     }
   }
@@ -235,15 +245,16 @@ extension ControlProtocol.Request {
         vifs.append(try reader.vif())
       }
       self = .attach(key, vifs: vifs)
-    case 2: self = .detach(try reader.domain())
+    case 2: self = .detach(try reader.key())
     case 3:
-      self = .setFeatures(try reader.domain(), slot: try reader.integer(), features: try reader.integer())
-    case 4: self = .console(try reader.domain(), follow: try reader.flag(), input: try reader.flag())
-    case 5: self = .powerctl(try reader.domain(), bits: try reader.integer())
+      self = .setFeatures(try reader.key(), slot: try reader.integer(), features: try reader.integer())
+    case 4: self = .console(try reader.key(), follow: try reader.flag(), input: try reader.flag())
+    case 5: self = .powerctl(try reader.key(), bits: try reader.integer())
     case 6: self = .list(from: try reader.domain())
     case 7: self = .subscribe
     case 8: self = .attachVif(try reader.key(), try reader.vif())
     case 9: self = .detachVif(try reader.key(), slot: try reader.integer())
+    case 10: self = .rename(try reader.key(), to: try reader.handle())
     default: throw ControlMessageError()
     }
     try reader.finish()

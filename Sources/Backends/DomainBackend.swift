@@ -7,7 +7,7 @@ import Xen
 ///
 /// Used by the back-end's one thread only.
 final class DomainBackend {
-  let key: ControlProtocol.DomainKey
+  private(set) var key: ControlProtocol.DomainKey
   private let pages: ControlPages
   private let channels: EventChannelSet
   private let consolePort, powerctlPort: EventChannel.Port
@@ -128,6 +128,9 @@ final class DomainBackend {
     channels.unbind(vif.port)
     return vif
   }
+
+  /// Notes the handle that the domain has from now on.
+  func rename(to handle: DomainHandle) { key = ControlProtocol.DomainKey(domain: key.domain, handle: handle) }
 
   // MARK: Descriptors to wait for
 

@@ -111,7 +111,7 @@ public final class ShellBuilder: Sendable {
     try procedure.step("attach back-end") {
       try attachBackend(shell, features: images?.vifFeatures ?? .always, queues: queues)
     } undo: {
-      _ = try? self.backend.perform(.detach(domain))
+      _ = try? self.backend.perform(.detach(shell.key))
     }
     if let images { try procedure.step("load image") { try load(images, into: shell, commandLine: "") } }
     return shell
@@ -380,7 +380,7 @@ public final class ShellBuilder: Sendable {
   public func tearDown(_ shell: DomainShell, observe: Procedure.Observer? = nil) throws {
     var procedure = Procedure("destroy", observe: observe)
     // Without a back-end nothing serves the domain; what died with it needs no detaching.
-    try procedure.step("detach back-end") { _ = try? backend.perform(.detach(shell.domain)) }
+    try procedure.step("detach back-end") { _ = try? backend.perform(.detach(shell.key)) }
     try procedure.step("unmap pages") { shell.unmap() }
     try procedure.step("destroy domain") {
       if try isOurs(shell.domain, shell.handle) { try hypervisor.destroy(shell.domain) }

@@ -298,7 +298,7 @@ extension Toolstack {
     if features != .always {
       for slot in shell.taps.map(\.slot) {
         try builder.backend.perform(
-          .setFeatures(shell.domain, slot: UInt8(slot), features: features.rawValue))
+          .setFeatures(shell.key, slot: UInt8(slot), features: features.rawValue))
       }
     }
   }

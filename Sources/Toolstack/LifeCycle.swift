@@ -105,7 +105,7 @@ extension Toolstack {
         let state = try info(of: guest).state
         guard state == .running else { throw Self.wrongState(guest, state, "shut down") }
         try builder.backend.perform(
-          .powerctl(guest.shell.domain, bits: UInt32(CHAOS_REQUEST_POWEROFF)))
+          .powerctl(guest.shell.key, bits: UInt32(CHAOS_REQUEST_POWEROFF)))
       }
     } catch {
       throw APIError(error)
@@ -227,7 +227,7 @@ extension Toolstack {
     defer { close(ends[1]) }
     do {
       try builder.backend.perform(
-        .console(guest.shell.domain, follow: follow, input: input), descriptors: [ends[1]])
+        .console(guest.shell.key, follow: follow, input: input), descriptors: [ends[1]])
     } catch {
       close(ends[0])
       throw APIError(error)

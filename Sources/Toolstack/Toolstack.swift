@@ -98,7 +98,7 @@ public final class Toolstack: Sendable {
   /// Has the back-end let go of domains that ended while no chaosd ran: as long as it maps them they stay zombies.
   private func detachStrangers(keeping kept: [DomainHandle: DomainID]) throws {
     for status in try builder.backend.domains() where kept[status.key.handle] == nil {
-      try builder.backend.perform(.detach(status.key.domain))
+      try builder.backend.perform(.detach(status.key))
     }
   }
 

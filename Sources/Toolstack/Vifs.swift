@@ -195,7 +195,7 @@ extension Toolstack {
   func tell(_ guest: Guest) throws -> UInt32? {
     let page = Self.devicePage(guest.record, guest.shell)
     guard let generation = guest.shell.rewrite(page) else { return nil }
-    try builder.backend.perform(.powerctl(guest.shell.domain, bits: UInt32(CHAOS_REQUEST_GENERATION)))
+    try builder.backend.perform(.powerctl(guest.shell.key, bits: UInt32(CHAOS_REQUEST_GENERATION)))
     return generation
   }
 

@@ -18,13 +18,14 @@ import Xen
         ControlProtocol.Vif(slot: 0, windowFrames: 64, features: 0x1_2000_8000),
         ControlProtocol.Vif(slot: 14, windowFrames: 4096, features: .max),
       ]),
-    .detach(DomainID(rawValue: 7)),
+    .detach(key),
+    .rename(key, to: DomainHandle(Array(0x10...0x1f))!),
     .attachVif(key, ControlProtocol.Vif(slot: 14, windowFrames: 64, features: 0x1_2000_8000)),
     .detachVif(key, slot: 14),
-    .setFeatures(DomainID(rawValue: 7), slot: 3, features: 0x1_2000_8003),
-    .console(DomainID(rawValue: 7), follow: true, input: false),
-    .console(DomainID(rawValue: 7), follow: false, input: true),
-    .powerctl(DomainID(rawValue: 7), bits: 0x8000_0001),
+    .setFeatures(key, slot: 3, features: 0x1_2000_8003),
+    .console(key, follow: true, input: false),
+    .console(key, follow: false, input: true),
+    .powerctl(key, bits: 0x8000_0001),
     .list(from: .dom0),
     .subscribe,
   ]
@@ -50,7 +51,7 @@ import Xen
 
   @Test func anAttachIsTheseBytes() {
     let expected: [UInt8] =
-      [0x01, 0, 0x01, 0, 0x02, 0x01] + Array(0xa0...0xaf) + [
+      [0x02, 0, 0x01, 0, 0x02, 0x01] + Array(0xa0...0xaf) + [
         0x01,  // one vif
         0x02, 0x40, 0, 0, 0, 0x03, 0x80, 0, 0x20, 0x01, 0, 0, 0,
       ]
@@ -61,7 +62,7 @@ import Xen
   @Test func anEventIsTheseBytes() {
     #expect(
       Self.status.encodedEvent()
-        == [0x01, 0, 0x01, 0x02, 0x02, 0x01] + Array(0xa0...0xaf) + [0x01, 0, 0, 0, 0x01, 0x02, 0x03, 0x04])
+        == [0x02, 0, 0x01, 0x02, 0x02, 0x01] + Array(0xa0...0xaf) + [0x01, 0, 0, 0, 0x01, 0x02, 0x03, 0x04])
   }
 
   @Test(arguments: requests)
@@ -95,15 +96,17 @@ import Xen
   }
 
   @Test func otherVersionsAndTypesAreRefused() {
-    #expect(throws: ControlMessageError.self) { try Request(decoding: [2, 0, 7, 0]) }
-    #expect(throws: ControlMessageError.self) { try Request(decoding: [1, 0, 0, 0]) }
-    #expect(throws: ControlMessageError.self) { try Request(decoding: [1, 0, 8, 0]) }
+    #expect(throws: ControlMessageError.self) { try Request(decoding: [1, 0, 7, 0]) }
+    #expect(throws: ControlMessageError.self) { try Request(decoding: [2, 0, 0, 0]) }
+    #expect(throws: ControlMessageError.self) { try Request(decoding: [2, 0, 8, 0]) }
     #expect(throws: ControlMessageError.self) { try Request(decoding: Reply.done.encoded()) }
     #expect(throws: ControlMessageError.self) { try Reply(decoding: Request.subscribe.encoded()) }
     #expect(throws: ControlMessageError.self) { try Reply(decoding: Self.status.encodedEvent()) }
     #expect(throws: ControlMessageError.self) { try ControlProtocol.Event(decodingEvent: Reply.done.encoded()) }
     // A flag is 0 or 1.
-    #expect(throws: ControlMessageError.self) { try Request(decoding: [1, 0, 4, 0, 7, 0, 2, 0]) }
+    #expect(throws: ControlMessageError.self) {
+      try Request(decoding: [2, 0, 4, 0, 7, 0] + Self.handle.octets + [2, 0])
+    }
   }
 
   @Test func theLongestRepliesFitAMessage() {
