@@ -103,6 +103,8 @@ let package = Package(
     tests(
       of: "ShellPool",
       ["ChaosAPI", "DevicePages", "ImageStore", "NetworkAddresses", "StateFiles", "VirtualLAN", "Xen"]),
+    tests(
+      of: "Toolstack", ["ChaosAPI", "DevicePages", "NetworkAddresses", "ShellPool", "VirtualLAN", "Xen"]),
     .testTarget(
       name: "ImageRuntimeTests", dependencies: ["CDevicePage", "ImageProtocols"], swiftSettings: strict),
   ]

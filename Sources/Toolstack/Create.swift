@@ -15,7 +15,7 @@ private struct Plan {
   let handle: DomainHandle?
   /// The flavour with its image.
   let flavour: Flavour
-  let images: ShellBuilder.Images
+  let images: BootImages
   let vifs: [PlannedVif]
 }
 
@@ -32,10 +32,20 @@ extension Toolstack {
       throw APIError(.conflict, "uuid: a create with it is under way: '\(handle.uuid)'", field: "uuid")
     }
     defer { if let handle { registry.release(handle) } }
+    if let handle { try checkIsFree(handle) }
     let name = request.name ?? "guest-\((handle ?? .random()).uuid.prefix(8))"
     try registry.reserve(names: [name])
     defer { registry.release(names: [name]) }
     return try create(request, name: name, handle: handle, start: start)
+  }
+
+  /// Refuses a UUID that any domain of the host has, ours or another toolstack's.
+  private func checkIsFree(_ handle: DomainHandle) throws(APIError) {
+    let holder: DomainInfo?
+    do { holder = try hypervisor.domains().first { $0.handle == handle } } catch { throw APIError(error) }
+    if let holder {
+      throw APIError(.conflict, "uuid: domain \(holder.id) of this host has it: '\(handle.uuid)'", field: "uuid")
+    }
   }
 
   /// Whether a shell for the request is ready, so that creating it takes a few milliseconds at most. A guess: another
@@ -55,6 +65,9 @@ extension Toolstack {
     }
     if let name = request.name, name != guest.name {
       throw APIError(.conflict, "uuid: belongs to guest '\(guest.name)'", field: "uuid")
+    }
+    if guest.isEnding {
+      throw APIError(.conflict, "uuid: guest '\(guest.name)' with it is being destroyed", field: "uuid")
     }
     return CreateResult(guest: try info(of: guest), shell: .none, microseconds: 0)
   }
@@ -166,7 +179,7 @@ extension Toolstack {
     let images = try findImages(request)
     let hot = Flavour.HotImage(kernel: images.kernel.digest, ramdisk: images.ramdisk?.digest)
     let flavour = try flavour(of: request, image: hot)
-    if let misfit = ShellBuilder.misfit(images, flavour) {
+    if let misfit = images.misfit(flavour) {
       throw APIError(.invalidArgument, "memory: \(misfit)", field: "memory")
     }
     if let runtime = images.kernel.kernel?.runtime, runtime.abiVersion != UInt32(DevicePage.version) {
@@ -179,12 +192,12 @@ extension Toolstack {
       request: request, name: name, handle: handle, flavour: flavour, images: images, vifs: vifs)
   }
 
-  private func findImages(_ request: CreateRequest) throws(APIError) -> ShellBuilder.Images {
+  private func findImages(_ request: CreateRequest) throws(APIError) -> BootImages {
     do {
       let kernel = try images.find(request.image)
       do {
         let ramdisk = try request.ramdisk.map { try images.find($0, isKernel: false) }
-        return ShellBuilder.Images(kernel: kernel, ramdisk: ramdisk)
+        return BootImages(kernel: kernel, ramdisk: ramdisk)
       } catch {
         throw APIError(error as? ImageStoreError ?? .unknown(request.ramdisk ?? ""), field: "ramdisk")
       }
@@ -228,9 +241,9 @@ extension Toolstack {
   /// Takes a shell whose domain still is ours; somebody may have destroyed it with another tool.
   private func takeLiving(_ flavour: Flavour) -> DomainShell? {
     while let shell = pool.take(flavour) {
-      if (try? builder.isOurs(shell.domain, shell.handle)) == true { return shell }
+      if (try? hypervisor.info(of: shell.identity)) != nil { return shell }
       report("the shell in domain \(shell.domain) is gone")
-      try? builder.tearDown(shell)
+      builder.abandon(shell)
     }
     return nil
   }
@@ -242,8 +255,7 @@ extension Toolstack {
       guard pool.makeRoom(pages: pages), capacity.reserve(pages) else { throw noMemory(plan.flavour.memoryMiB) }
     }
     defer { capacity.release(pages) }
-    return try builder.build(
-      plan.flavour, handle: plan.handle ?? .random(), images: plan.images, observe: observe)
+    return try builder.build(plan.flavour, images: plan.images, observe: observe)
   }
 
   // MARK: Execute
@@ -254,39 +266,39 @@ extension Toolstack {
   /// was unpaused and is destroyed after a restart if it was not. So a create writes one record, and nothing
   /// after the guest has begun to compete for the processor.
   private func execute(_ plan: Plan, _ shell: DomainShell, _ kind: ShellKind) throws -> Guest {
-    var procedure = Procedure("create", observe: observe)
+    var procedure = Procedure<CreateStep>(observe: observe)
     let record = guestRecord(plan, handle: plan.handle ?? shell.handle)
-    let starting = DomainRecord(
-      handle: plan.handle ?? shell.handle, phase: .starting, flavour: shell.flavour, guest: record)
     var current = shell
     do {
-      if starting.handle == shell.handle {
-        try procedure.step("record") { try builder.records.write(starting) }
+      if let handle = plan.handle, handle != shell.handle {
+        current = try procedure.step(.rename) {
+          try builder.rename(shell, to: handle, phase: .starting, guest: record)
+        }
       } else {
-        current = try procedure.step("rename") { try builder.rename(shell, starting) }
+        try procedure.step(.record) { try records.write(shell.record(.starting, guest: record)) }
       }
       let guest = Guest(record: record, shell: current)
       if kind == .blank {
-        try procedure.step("load image") { try loadBlank(plan, current) }
+        try procedure.step(.loadImage) { try loadBlank(plan, current) }
       }
-      try procedure.step("write identity") {
+      try procedure.step(.writeIdentity) {
         current.write(Self.devicePage(record, current))
         current.writeCommandLine(record.commandLine)
       }
-      try procedure.step("join bridges") { try join(Array(zip(plan.vifs, record.vifs)), of: current) }
+      try procedure.step(.joinBridges) { try join(Array(zip(plan.vifs, record.vifs)), of: current) }
       // Known before it runs, so that nothing it says is lost.
       registry.insert(guest)
-      try procedure.step(plan.request.paused ? "record paused guest" : "unpause") {
-        if plan.request.paused {
-          try builder.records.write(guest.domainRecord(.guest))
-        } else {
-          try hypervisor.unpause(current.domain)
-        }
+      if plan.request.paused {
+        try procedure.step(.recordPaused) { try records.write(guest.domainRecord(.guest)) }
+      } else {
+        try procedure.step(.unpause) { try hypervisor.unpause(current.domain) }
       }
       return guest
     } catch {
       registry.remove(current.handle)
-      try? builder.tearDown(current, observe: observe)
+      if let remaining = builder.abandon(current, observe: observe) {
+        report("a create failed, and its domain \(current.domain) is unmade later: \(remaining)")
+      }
       left(record.vifs)
       throw error
     }
@@ -295,21 +307,16 @@ extension Toolstack {
   private func loadBlank(_ plan: Plan, _ shell: DomainShell) throws {
     try builder.load(plan.images, into: shell, commandLine: plan.request.cmdline)
     let features = plan.images.vifFeatures
-    if features != .always {
-      for slot in shell.taps.map(\.slot) {
-        try builder.backend.perform(
-          .setFeatures(shell.key, slot: UInt8(slot), features: features.rawValue))
-      }
-    }
+    if features != .always { try attachment.setFeatures(features, of: shell) }
   }
 
   private func guestRecord(_ plan: Plan, handle: DomainHandle) -> GuestRecord {
     let request = plan.request
+    let abi = plan.images.kernel.kernel?.runtime.map { Int($0.abiVersion) }
     return GuestRecord(
       name: plan.name, imageName: request.image.hasPrefix("sha256:") ? nil : request.image,
       kernel: plan.images.kernel.digest, ramdisk: plan.images.ramdisk?.digest,
-      runtimeABI: plan.images.kernel.kernel?.runtime.map { Int($0.abiVersion) },
-      commandLine: request.cmdline, created: time(nil),
+      bus: abi == nil ? .none : .noxs, runtimeABI: abi, commandLine: request.cmdline, created: time(nil),
       vifs: plan.vifs.enumerated().map { $1.record(handle: handle, slot: $0, features: plan.images.vifFeatures) })
   }
 }

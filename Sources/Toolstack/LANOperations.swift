@@ -149,7 +149,7 @@ extension Toolstack {
       rxDropped: Int(clamping: counters?.rxDropped ?? 0), rxErrors: Int(clamping: counters?.rxErrors ?? 0),
       txPackets: Int(clamping: counters?.txPackets ?? 0), txBytes: Int(clamping: counters?.txBytes ?? 0),
       txDropped: Int(clamping: counters?.txDropped ?? 0), txErrors: Int(clamping: counters?.txErrors ?? 0))
-    if let (guest, slot) = registry.owner(ofTap: port.name) {
+    if let (guest, slot) = registry.owner(ofTap: port.index) {
       member.kind = .guest
       member.name = guest.name
       member.vif = slot
@@ -267,7 +267,7 @@ extension Toolstack {
     var ports: [LANs.Port] = []
     for guest in registry.guests {
       for vif in guest.record.vifs where vif.lan == name {
-        ports.append(LANs.Port(tap: guest.shell.tap(slot: vif.slot), mac: vif.mac, mtu: vif.mtu))
+        ports.append(LANs.Port(tap: guest.tapName(vif.slot), mac: vif.mac, mtu: vif.mtu))
       }
     }
     guard !ports.isEmpty else { return false }

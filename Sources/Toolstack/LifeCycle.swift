@@ -9,24 +9,26 @@ extension Toolstack {
 
   /// Every guest, by domain ID.
   public func list() throws(APIError) -> [GuestInfo] {
-    let domains: [DomainHandle: DomainInfo]
-    do { domains = try hypervisor.domainsByHandle() } catch { throw APIError(error) }
+    let domains: [DomainIdentity: DomainInfo]
+    do { domains = try hypervisor.domainsByIdentity() } catch { throw APIError(error) }
     return registry.guests.compactMap { guest in
-      guard let info = domains[guest.handle] else { return nil }
+      guard let info = domains[guest.identity] else { return nil }
       return describe(guest, state: Self.state(info), cpuNanoseconds: info.cpuNanoseconds)
     }
   }
 
   public func info(_ reference: String) throws(APIError) -> GuestInfo {
     let guest = try registry.find(reference)
-    if let intact = try? isIntact(guest.shell) { guest.isTampered = !intact }
+    do { guest.isTampered = try !wiring.isIntact(guest.shell) } catch {
+      // A domain that is going has no pages to look at; what its state is, is said below.
+    }
     return try info(of: guest)
   }
 
   func info(of guest: Guest) throws(APIError) -> GuestInfo {
     let info: DomainInfo?
-    do { info = try hypervisor.info(of: guest.shell.domain) } catch { throw APIError(error) }
-    guard let info, info.handle == guest.handle else {
+    do { info = try hypervisor.info(of: guest.identity) } catch { throw APIError(error) }
+    guard let info else {
       throw APIError(.notFound, "guest '\(guest.name)' has ended")
     }
     return describe(guest, state: Self.state(info), cpuNanoseconds: info.cpuNanoseconds)
@@ -57,7 +59,7 @@ extension Toolstack {
       switch state {
       case .running:
         // A paused domain no longer shows that it was started; from here on the record does.
-        try self.builder.records.write(guest.domainRecord(.guest))
+        try self.records.write(guest.domainRecord(.guest))
         try self.hypervisor.pause(guest.shell.domain)
       case .paused: break
       default: throw Self.wrongState(guest, state, "paused")
@@ -96,7 +98,7 @@ extension Toolstack {
   /// Asks a guest to power off. Returns at once; ``waitUntilEnded(_:seconds:)`` waits for it.
   public func shutDown(_ reference: String) throws(APIError) {
     let guest = try registry.find(reference)
-    guard guest.record.runtimeABI != nil else {
+    guard guest.record.bus == .noxs else {
       throw APIError(
         .unsupported, "guest '\(guest.name)' does not speak powerctl on the noxs bus; use 'chaos destroy'")
     }
@@ -104,8 +106,7 @@ extension Toolstack {
       try guest.serially {
         let state = try info(of: guest).state
         guard state == .running else { throw Self.wrongState(guest, state, "shut down") }
-        try builder.backend.perform(
-          .powerctl(guest.shell.key, bits: UInt32(CHAOS_REQUEST_POWEROFF)))
+        try attachment.request(UInt32(CHAOS_REQUEST_POWEROFF), of: guest.identity)
       }
     } catch {
       throw APIError(error)
@@ -141,10 +142,12 @@ extension Toolstack {
     return destroyed
   }
 
-  /// Unmakes a guest; called on its queue.
-  func unmake(_ guest: Guest, reason: GuestEnd) throws {
-    try builder.records.write(guest.domainRecord(.ending))
-    try builder.tearDown(guest.shell, observe: observe)
+  /// Unmakes a guest; called on its queue. When it cannot be unmade now, the guest stays, ending, and the reconciler
+  /// goes on with it.
+  func unmake(_ guest: Guest, reason: GuestEnd, patience: Teardown.Patience = .caller) throws {
+    guest.beginEnding()
+    try builder.teardown.run(
+      guest.shell, ending: guest.domainRecord(.ending), patience: patience, observe: observe)
     left(guest.record.vifs)
     registry.remove(guest)
     guest.end(reason)
@@ -155,12 +158,14 @@ extension Toolstack {
   /// Waits until the guest says that it is ready.
   public func waitUntilReady(_ reference: String, seconds: Int) async throws -> GuestInfo {
     let guest = try registry.find(reference)
-    guard guest.record.runtimeABI != nil else {
+    guard guest.record.bus == .noxs else {
       throw APIError(
         .unsupported, "guest '\(guest.name)' runs an image that cannot say it is ready (no device page)")
     }
     let isReady = try await wait(for: guest, seconds: seconds) { guest in
-      if guest.ended != nil { throw APIError(.wrongState, "guest '\(guest.name)' ended before it was ready") }
+      if let end = guest.stopped {
+        throw APIError(.wrongState, "guest '\(guest.name)' ended before it was ready (\(end.rawValue))")
+      }
       return guest.isReady
     }
     guard isReady else {
@@ -175,14 +180,11 @@ extension Toolstack {
   }
 
   private func waitUntilEnded(_ guest: Guest, seconds: Int) async throws -> GuestEnd {
-    let hasEnded = try await wait(for: guest, seconds: seconds) { guest in
-      if guest.ended != nil { return true }
-      return (try? self.info(of: guest).state) == .crashed
-    }
+    let hasEnded = try await wait(for: guest, seconds: seconds) { $0.stopped != nil }
     guard hasEnded else {
       throw APIError(.timeout, "guest '\(guest.name)' has not ended after \(seconds) s")
     }
-    return guest.ended ?? .crash
+    return guest.stopped ?? .crash
   }
 
   /// Asks a guest to power off and waits until it has.
@@ -226,8 +228,7 @@ extension Toolstack {
     }
     defer { close(ends[1]) }
     do {
-      try builder.backend.perform(
-        .console(guest.shell.key, follow: follow, input: input), descriptors: [ends[1]])
+      try attachment.openConsole(of: guest.identity, follow: follow, input: input, on: ends[1])
     } catch {
       close(ends[0])
       throw APIError(error)

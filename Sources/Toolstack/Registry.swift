@@ -10,8 +10,15 @@ final class Registry: Sendable {
     var byName: [String: Guest] = [:]
     var byHandle: [DomainHandle: Guest] = [:]
     var byDomain: [DomainID: Guest] = [:]
+    var byTap: [InterfaceIndex: (guest: Guest, slot: Int)] = [:]
     var reservedNames: Set<String> = []
     var reservedHandles: Set<DomainHandle> = []
+
+    mutating func note(_ guest: Guest) {
+      let shell = guest.shell
+      byDomain[shell.domain] = guest
+      for tap in shell.taps { byTap[tap.index] = (guest, tap.slot) }
+    }
   }
 
   private let state = Mutex(State())
@@ -43,7 +50,7 @@ final class Registry: Sendable {
     state.withLock { state in
       state.byName[guest.name] = guest
       state.byHandle[guest.handle] = guest
-      state.byDomain[guest.shell.domain] = guest
+      state.note(guest)
     }
   }
 
@@ -51,7 +58,9 @@ final class Registry: Sendable {
     state.withLock { state in
       if state.byName[guest.name] === guest { state.byName[guest.name] = nil }
       if state.byHandle[guest.handle] === guest { state.byHandle[guest.handle] = nil }
-      if state.byDomain[guest.shell.domain] === guest { state.byDomain[guest.shell.domain] = nil }
+      let shell = guest.shell
+      if state.byDomain[shell.domain] === guest { state.byDomain[shell.domain] = nil }
+      for tap in shell.taps { state.byTap[tap.index] = nil }
     }
   }
 
@@ -74,9 +83,17 @@ final class Registry: Sendable {
   }
 
   /// The guest, and its vif's slot, that a tap belongs to.
-  func owner(ofTap name: InterfaceName) -> (guest: Guest, slot: Int)? {
-    guard let owner = DomainShell.owner(ofTap: name.description) else { return nil }
-    return state.withLock { $0.byDomain[owner.domain] }.map { ($0, owner.slot) }
+  func owner(ofTap index: InterfaceIndex) -> (guest: Guest, slot: Int)? {
+    state.withLock { $0.byTap[index] }
+  }
+
+  /// Notes that a guest's domain or taps are others than they were.
+  func update(_ guest: Guest) {
+    state.withLock { state in
+      state.byDomain = state.byDomain.filter { $0.value !== guest }
+      state.byTap = state.byTap.filter { $0.value.guest !== guest }
+      state.note(guest)
+    }
   }
 
   /// All guests, by domain ID.

@@ -14,6 +14,23 @@ public struct DomainInfo: Sendable {
   public let maxPages: Int
   /// Nanoseconds of CPU time used by all vCPUs.
   public let cpuNanoseconds: UInt64
+
+  public init(
+    id: DomainID, handle: DomainHandle, isDying: Bool, isShutdown: Bool, isPaused: Bool, isBlocked: Bool,
+    isRunning: Bool, shutdownReason: ShutdownReason, pages: Int, maxPages: Int, cpuNanoseconds: UInt64
+  ) {
+    self.id = id
+    self.handle = handle
+    self.isDying = isDying
+    self.isShutdown = isShutdown
+    self.isPaused = isPaused
+    self.isBlocked = isBlocked
+    self.isRunning = isRunning
+    self.shutdownReason = shutdownReason
+    self.pages = pages
+    self.maxPages = maxPages
+    self.cpuNanoseconds = cpuNanoseconds
+  }
 }
 
 /// Why a domain shut down (xen/sched.h, SHUTDOWN_*). Guest-controlled.
@@ -24,6 +41,8 @@ public struct ShutdownReason: RawRepresentable, Hashable, Sendable {
   public static let reboot = ShutdownReason(rawValue: 1)
   public static let suspend = ShutdownReason(rawValue: 2)
   public static let crash = ShutdownReason(rawValue: 3)
+  public static let watchdog = ShutdownReason(rawValue: 4)
+  public static let softReset = ShutdownReason(rawValue: 5)
 }
 
 /// What the physical host has (XEN_SYSCTL_physinfo, XENVER_*).
@@ -139,12 +158,6 @@ public final class Hypervisor: Sendable {
       guard part.count == 1024, let last = part.last else { return result }
       next = DomainID(rawValue: last.id.rawValue + 1)
     }
-  }
-
-  /// All domains but dom0, by the handle their toolstack gave them.
-  public func domainsByHandle() throws(XenError) -> [DomainHandle: DomainInfo] {
-    let guests = try domains().filter { $0.id != .dom0 }
-    return Dictionary(guests.map { ($0.handle, $0) }, uniquingKeysWith: { first, _ in first })
   }
 
   private func domains(from first: DomainID, limit: Int) throws(XenError) -> [DomainInfo] {
