@@ -67,8 +67,8 @@ public final class Toolstack: Sendable {
     try recover()
     for lan in lans.all { rejoin(lan.name) }
     startEVPN()
-    watcher.start(self)
-    pool.start()
+    try watcher.start(self)
+    try pool.start()
   }
 
   // MARK: Recovery

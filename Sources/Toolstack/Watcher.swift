@@ -5,6 +5,7 @@ import DevicePages
 import Dispatch
 import Glibc
 import ShellPool
+import Threads
 import Xen
 
 /// Notices what guests do by themselves: that they say they are ready, that they end, and that the back-end
@@ -17,8 +18,8 @@ final class Watcher: Sendable {
 
   private static let interval = DispatchTimeInterval.milliseconds(500)
 
-  func start(_ toolstack: Toolstack) {
-    BackgroundThread.start(name: "chaos-watch") { [self] in
+  func start(_ toolstack: Toolstack) throws(BackgroundThread.Failure) {
+    try BackgroundThread.start(name: "chaos-watch") { [self] in
       var rounds = 0
       while true {
         _ = wake.wait(timeout: .now() + Self.interval)
@@ -31,7 +32,7 @@ final class Watcher: Sendable {
         }
       }
     }
-    BackgroundThread.start(name: "chaos-events") { [self] in
+    try BackgroundThread.start(name: "chaos-events") { [self] in
       while true {
         followBackend(toolstack)
         usleep(50_000)
