@@ -12,7 +12,7 @@ public final class BackendServer {
   private var domains: [DomainID: DomainBackend] = [:]
   private var connections: [Int32: Connection] = [:]
   private var consoles: [Int32: Console] = [:]
-  private let retirement = Retirement()
+  private let retirement: Retirement
   /// Called with one line when something is worth an operator's attention.
   private let report: (String) -> Void
 
@@ -44,6 +44,7 @@ public final class BackendServer {
   public init(listener: consuming ControlSocket, report: @escaping (String) -> Void) throws(BackendError) {
     self.listener = listener
     self.report = report
+    retirement = try Retirement()
     let raw = epoll_create1(Int32(EPOLL_CLOEXEC))
     if raw < 0 { throw BackendError.last("create an epoll set") }
     epoll = Descriptor(adopting: raw)

@@ -2,6 +2,7 @@ import Backends
 import Dispatch
 import Glibc
 import Synchronization
+import Threads
 import Xen
 
 /// The shells kept ready, by flavour, and the thread that refills them.
@@ -238,8 +239,8 @@ public final class Pool: Sendable {
   }
 
   /// Starts the refilling thread.
-  public func start() {
-    BackgroundThread.start(name: "chaos-pool", niceness: 10) { [self] in
+  public func start() throws(BackgroundThread.Failure) {
+    try BackgroundThread.start(name: "chaos-pool", niceness: 10) { [self] in
       while !state.withLock({ $0.isStopped }) {
         if !refillOne() { _ = wake.wait(timeout: .now() + .seconds(1)) }
       }

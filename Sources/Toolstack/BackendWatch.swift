@@ -2,13 +2,14 @@ import Backends
 import CDevicePage
 import ChaosAPI
 import Glibc
+import Threads
 import Xen
 
 /// Follows chaos-backend: takes what guests say through it, and has the world compared when a back-end appears, since
 /// it may lack every domain.
 final class BackendWatch: Sendable {
-  func start(_ toolstack: Toolstack) {
-    BackgroundThread.start(name: "chaos-events") { [self] in
+  func start(_ toolstack: Toolstack) throws(BackgroundThread.Failure) {
+    try BackgroundThread.start(name: "chaos-events") { [self] in
       while true {
         follow(toolstack)
         usleep(50_000)

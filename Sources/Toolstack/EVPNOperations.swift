@@ -3,6 +3,7 @@ import ChaosAPI
 import Glibc
 import NetworkAddresses
 import Synchronization
+import Threads
 import VirtualLAN
 
 /// EVPN on this host: FRR's part of it, and the keeper that bridges the time when FRR is away.
@@ -21,11 +22,11 @@ final class EVPNService: Sendable {
   func keepRoutes() {
     keeper.withLock { keeper in
       guard keeper == nil else { return }
-      do throws(NetlinkError) {
+      do {
         let started = try RouteKeeper(network, evpn, report: report)
+        try BackgroundThread.start(name: "chaos-routes") { started.run() }
         keeper = started
-        BackgroundThread.start(name: "chaos-routes") { started.run() }
-        BackgroundThread.start(name: "chaos-evpn") { [self] in
+        try BackgroundThread.start(name: "chaos-evpn") { [self] in
           while true {
             sleep(Self.mendingSeconds)
             mend()

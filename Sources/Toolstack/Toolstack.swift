@@ -4,6 +4,7 @@ import Glibc
 import ImageStore
 import ShellPool
 import Synchronization
+import Threads
 import VirtualLAN
 import Xen
 
@@ -28,7 +29,7 @@ public final class Toolstack: Sendable {
   let observe: StepObserver?
   /// Creates by the shell they got, since the daemon started.
   let hits = Mutex(ShellHits(hot: 0, blank: 0, none: 0))
-  let reconciler = Reconciler()
+  let reconciler: Reconciler
 
   /// - Parameters:
   ///   - logs: folder of the console logs.
@@ -39,7 +40,8 @@ public final class Toolstack: Sendable {
     hypervisor: Hypervisor, network: HostNetwork, backend: BackendService, images: ImageStore,
     records: RecordStore, logs: String, budgetMiB: Int, observe: StepObserver?,
     report: @escaping @Sendable (String) -> Void
-  ) {
+  ) throws(BackgroundThread.Failure) {
+    reconciler = try Reconciler()
     self.hypervisor = hypervisor
     self.network = network
     self.images = images
@@ -76,9 +78,9 @@ public final class Toolstack: Sendable {
     startEVPN()
     // What nobody is answerable for goes before the first create; what does not go now is tried again.
     reconciler.round(self)
-    reconciler.start(self)
-    BackendWatch().start(self)
-    pool.start()
+    try reconciler.start(self)
+    try BackendWatch().start(self)
+    try pool.start()
   }
 
   // MARK: Recovery

@@ -64,7 +64,7 @@ struct Daemon {
       user: Self.exists(user: options.backendUser) ? options.backendUser : nil,
       log: "\(Folder.logs)/chaos-backend.log")
     settings = PoolSettings(path: "\(Folder.settings)/pool.json", report: report)
-    toolstack = Toolstack(
+    toolstack = try Toolstack(
       hypervisor: hypervisor, network: try HostNetwork(), backend: backend,
       images: try ImageStore(named: Folder.images, anonymous: Folder.anonymousImages),
       records: try RecordStore(folder: Folder.records), logs: Folder.consoles,

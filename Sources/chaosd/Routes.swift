@@ -142,7 +142,7 @@ struct Routes: Sendable {
   }
 
   private func console(_ guest: String, follow: Bool) throws -> Reply {
-    let console = ConsoleStream(adopting: try toolstack.openConsole(guest, follow: follow, input: false))
+    let console = try ConsoleStream(adopting: try toolstack.openConsole(guest, follow: follow, input: false))
     return .stream(
       ReplyStream(
         contentType: "application/octet-stream",

@@ -4,6 +4,7 @@ import Dispatch
 import Glibc
 import ShellPool
 import Synchronization
+import Threads
 import VirtualLAN
 import Xen
 
@@ -34,7 +35,7 @@ final class Reconciler: Sendable {
   private let state = Mutex(State())
   private let wake = DispatchSemaphore(value: 0)
   /// Tear-downs wait for the kernel and the hypervisor; they must not wait for one another too.
-  private let workers = DispatchQueue(label: "chaos.mending", attributes: .concurrent)
+  private let workers: BlockingPool
 
   private static let interval = DispatchTimeInterval.milliseconds(500)
   /// Rounds between two that look at everything.
@@ -42,8 +43,12 @@ final class Reconciler: Sendable {
   /// Tear-downs at a time.
   private static let mostUnderWay = 16
 
-  func start(_ toolstack: Toolstack) {
-    BackgroundThread.start(name: "chaos-watch") { [self] in
+  init() throws(BackgroundThread.Failure) {
+    workers = try BlockingPool(name: "chaos-mend", .init(threads: Self.mostUnderWay, queued: Self.mostUnderWay))
+  }
+
+  func start(_ toolstack: Toolstack) throws(BackgroundThread.Failure) {
+    try BackgroundThread.start(name: "chaos-watch") { [self] in
       while true {
         _ = wake.wait(timeout: .now() + Self.interval)
         round(toolstack)
@@ -97,10 +102,12 @@ final class Reconciler: Sendable {
       return true
     }
     guard mayStart else { return }
-    if difference.takesLong {
-      workers.async { [self] in mend(difference, toolstack) }
-    } else {
-      mend(difference, toolstack)
+    guard difference.takesLong else { return mend(difference, toolstack) }
+    do throws(BlockingPool.Full) {
+      try workers.submit { [self] _ in mend(difference, toolstack) }
+    } catch {
+      // The next round asks again.
+      state.withLock { _ = $0.underWay.remove(difference) }
     }
   }
 
