@@ -1,7 +1,7 @@
 /// A PVH kernel as the ELF file describes it: what to load where, and where to start.
 ///
 /// Values come from an untrusted file and are checked: every segment's file range lies in the file, every load
-/// address range lies below 4 GiB, and the entry point lies in a segment.
+/// address range lies below 4 GiB, no two overlap, and the entry point lies in a segment.
 public struct KernelImage: Equatable, Sendable {
   /// A PT_LOAD segment.
   public struct Segment: Equatable, Sendable {
