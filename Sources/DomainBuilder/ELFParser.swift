@@ -11,7 +11,25 @@ extension KernelImage {
   ///
   /// Source: ELF-64 Object File Format 1.5; xen/elfnote.h for the note. Notes are looked for in PT_NOTE
   /// segments and, when none has the entry, in SHT_NOTE sections, as Xen's libelf does.
-  public init(parsing file: borrowing RawSpan) throws(KernelImageError) {
+  public init(parsing content: some ImageContent) throws(KernelImageError) {
+    let file = IntegerReader(content)
+    do throws(KernelImageError) {
+      try self.init(file)
+    } catch {
+      // What could not be read looks as if it was not there.
+      if let failure = file.failure { throw .unreadable(failure) }
+      throw error
+    }
+    // Notes that could not be read would only be missing.
+    if let failure = file.failure { throw .unreadable(failure) }
+  }
+
+  /// As ``init(parsing:)``, of bytes in memory.
+  public init(parsing bytes: borrowing RawSpan) throws(KernelImageError) {
+    self = try bytes.withUnsafeBytes { bytes throws(KernelImageError) in try KernelImage(parsing: bytes) }
+  }
+
+  private init(_ file: IntegerReader<some ImageContent>) throws(KernelImageError) {
     let header = try ELFHeader(file)
     let programs = try header.programHeaders(file)
     var loads: [Segment] = []
@@ -55,24 +73,13 @@ private enum ELFConstant {
 
 // MARK: - Reading
 
-extension RawSpan {
-  /// A little-endian integer at a byte offset; nil when it does not lie in the span.
-  fileprivate func integer<Value: FixedWidthInteger & BitwiseCopyable>(_ offset: UInt64, as type: Value.Type)
-    -> Value?
-  {
-    guard let start = Int(exactly: offset), start >= 0, start <= byteCount - MemoryLayout<Value>.size
-    else { return nil }
-    return Value(littleEndian: unsafeLoadUnaligned(fromByteOffset: start, as: type))
-  }
-}
-
 /// The file header and where its tables are.
 private struct ELFHeader {
   let is64: Bool
   private let programOffset, sectionOffset: UInt64
   private let programEntrySize, programCount, sectionEntrySize, sectionCount: UInt64
 
-  init(_ file: borrowing RawSpan) throws(KernelImageError) {
+  init(_ file: IntegerReader<some ImageContent>) throws(KernelImageError) {
     guard file.integer(0, as: UInt32.self) == 0x464c_457f, file.byteCount >= 52 else { throw .notELF }
     let is64: Bool
     switch file.integer(4, as: UInt8.self) {
@@ -107,7 +114,7 @@ private struct ELFHeader {
   }
 
   /// Reads all program headers; one that lies outside the file is an error.
-  func programHeaders(_ file: borrowing RawSpan) throws(KernelImageError) -> [ProgramHeader] {
+  func programHeaders(_ file: IntegerReader<some ImageContent>) throws(KernelImageError) -> [ProgramHeader] {
     guard programCount > 0 else { throw .malformed("no program headers") }
     guard programEntrySize >= (is64 ? 56 : 32) else {
       throw .malformed("program header size \(programEntrySize)")
@@ -124,7 +131,8 @@ private struct ELFHeader {
   }
 
   /// Looks for notes in SHT_NOTE sections. A malformed section table just has none.
-  func scanNoteSections(_ file: borrowing RawSpan, into notes: inout Notes) throws(KernelImageError) {
+  func scanNoteSections(_ file: IntegerReader<some ImageContent>, into notes: inout Notes) throws(KernelImageError)
+  {
     guard sectionEntrySize >= (is64 ? 64 : 40) else { return }
     for number in 0..<sectionCount {
       let (start, overflow) = sectionOffset.addingReportingOverflow(number * sectionEntrySize)
@@ -147,7 +155,7 @@ private struct ProgramHeader {
   let fileOffset, address, fileSize, memorySize, alignment: UInt64
 
   /// Nil when the entry does not lie in the file.
-  init?(_ file: borrowing RawSpan, at start: UInt64, is64: Bool) {
+  init?(_ file: IntegerReader<some ImageContent>, at start: UInt64, is64: Bool) {
     guard start < UInt64(file.byteCount), let type = file.integer(start, as: UInt32.self) else { return nil }
     func word(_ at64: UInt64, _ at32: UInt64) -> UInt64? {
       is64
@@ -190,7 +198,7 @@ private struct Notes {
 
   /// Walks the notes in a file range; stops at the first that does not fit.
   mutating func scan(
-    _ file: borrowing RawSpan, from offset: UInt64, count: UInt64, alignment: UInt64
+    _ file: IntegerReader<some ImageContent>, from offset: UInt64, count: UInt64, alignment: UInt64
   ) throws(KernelImageError) {
     let (end, overflow) = offset.addingReportingOverflow(count)
     guard !overflow, end <= UInt64(file.byteCount) else { return }
@@ -213,7 +221,8 @@ private struct Notes {
   }
 
   private mutating func take(
-    _ file: borrowing RawSpan, name: UInt64, nameSize: UInt32, type: UInt32, body: UInt64, bodySize: UInt32
+    _ file: IntegerReader<some ImageContent>, name: UInt64, nameSize: UInt32, type: UInt32, body: UInt64,
+    bodySize: UInt32
   ) {
     if nameSize == 4, file.integer(name, as: UInt32.self) == 0x006e_6558 {  // "Xen\0"
       guard type == ELFConstant.phys32Entry else { return }

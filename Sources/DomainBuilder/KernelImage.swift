@@ -40,12 +40,15 @@ public enum KernelImageError: Error, Equatable, CustomStringConvertible {
   case unsupported(String)
   case malformed(String)
   case noPVHEntry
+  /// Not the image's fault.
+  case unreadable(ImageReadError)
 
   public var description: String {
     switch self {
     case .notELF: "not an ELF file"
     case .unsupported(let what): "unsupported ELF file: \(what)"
     case .malformed(let what): "malformed ELF file: \(what)"
+    case .unreadable(let error): error.description
     case .noPVHEntry: "ELF file without a PVH entry (no XEN_ELFNOTE_PHYS32_ENTRY note)"
     }
   }
