@@ -17,7 +17,9 @@ struct Daemon {
   private enum Folder {
     static let run = "/run/chaos"
     static let records = "/run/chaos/domains"
-    static let anonymousImages = "/run/chaos/images"
+    static let uploads = "/var/lib/chaos/uploads"
+    /// Where 0.1.0 kept what was uploaded, which its guests may still run.
+    static let formerUploads = "/run/chaos/images"
     static let images = "/var/lib/chaos/images"
     static let logs = "/var/log/chaos"
     static let consoles = "/var/log/chaos/console"
@@ -66,7 +68,7 @@ struct Daemon {
     settings = PoolSettings(path: "\(Folder.settings)/pool.json", report: report)
     toolstack = try Toolstack(
       hypervisor: hypervisor, network: try HostNetwork(), backend: backend,
-      images: try ImageStore(named: Folder.images, anonymous: Folder.anonymousImages),
+      images: try ImageStore(named: Folder.images, anonymous: Folder.uploads, former: Folder.formerUploads),
       records: try RecordStore(folder: Folder.records), logs: Folder.consoles,
       budgetMiB: try options.poolBudgetMiB ?? hypervisor.hostMemory().freePages / 256 / 4,
       observe: StepHooks.observer, report: report)
