@@ -109,7 +109,8 @@ let package = Package(
       of: "ShellPool",
       ["ChaosAPI", "DevicePages", "ImageStore", "NetworkAddresses", "StateFiles", "VirtualLAN", "Xen"]),
     tests(
-      of: "Toolstack", ["ChaosAPI", "DevicePages", "NetworkAddresses", "ShellPool", "VirtualLAN", "Xen"]),
+      of: "Toolstack",
+      ["ChaosAPI", "DevicePages", "ImageStore", "NetworkAddresses", "ShellPool", "VirtualLAN", "Xen"]),
     .testTarget(
       name: "ImageRuntimeTests", dependencies: ["CDevicePage", "ImageProtocols"], swiftSettings: strict),
   ]

@@ -51,9 +51,18 @@ public struct GuestRecord: Equatable, Sendable {
   /// The device page version the image speaks; nil unless the bus is noxs.
   public var runtimeABI: Int?
   public var commandLine: String
-  /// Seconds since 1970.
+  /// Seconds since 1970; when its present domain was made.
   public var created: Int
   public var vifs: [VifRecord]
+  /// What becomes of it when it ends by itself.
+  public var policies = GuestPolicies()
+  /// Started again with the host.
+  public var autostart = false
+  /// The names of guests that are started before it then.
+  public var after: [String] = []
+  public var scheduling = Scheduling()
+  /// How often it was made again.
+  public var restarts = 0
 
   public init(
     name: String, imageName: String?, kernel: ImageDigest, ramdisk: ImageDigest?, bus: DeviceBus,
@@ -258,6 +267,11 @@ extension GuestRecord {
     object["cmdline"] = .string(commandLine)
     object["created"] = .number(created)
     object["vifs"] = .array(vifs.map(\.json))
+    object["policies"] = policies.json
+    object["autostart"] = autostart ? .bool(true) : nil
+    object["after"] = after.isEmpty ? nil : .array(after.map { .string($0) })
+    object["scheduling"] = scheduling == Scheduling() ? nil : scheduling.json
+    object["restarts"] = .number(restarts)
     return .object(object)
   }
 
@@ -281,6 +295,35 @@ extension GuestRecord {
         try VifRecord(reading: json, position: position)
       })
     if Set(self.vifs.map(\.slot)).count < self.vifs.count { throw DamagedRecord() }
+    if version > 1 { try readLifeCycle(json) }
+  }
+
+  /// What version 1 had nothing of.
+  private mutating func readLifeCycle(_ json: JSON) throws(DamagedRecord) {
+    restarts = try json.integer("restarts", in: 0...Int.max)
+    after = try json["after"].map { names throws(DamagedRecord) in try [String](reading: names) } ?? []
+    switch json["autostart"] {
+    case nil: autostart = false
+    case .bool(let flag)?: autostart = flag
+    default: throw DamagedRecord()
+    }
+    let policies = try json.member("policies")
+    do throws(APIError) {
+      self.policies = try GuestPolicies(json: policies, at: "policies")
+      if let json = json["scheduling"] { scheduling = try Scheduling(json: json, at: "scheduling") }
+    } catch {
+      throw DamagedRecord()
+    }
+  }
+}
+
+extension [String] {
+  fileprivate init(reading json: JSON) throws(DamagedRecord) {
+    guard case .array(let elements) = json else { throw DamagedRecord() }
+    self = try elements.map { element throws(DamagedRecord) in
+      guard let text = element.text else { throw DamagedRecord() }
+      return text
+    }
   }
 }
 

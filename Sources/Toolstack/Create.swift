@@ -8,7 +8,7 @@ import VirtualLAN
 import Xen
 
 /// A create whose every value was checked and found possible.
-private struct Plan {
+struct Plan {
   let request: CreateRequest
   let name: String
   /// Chosen by the client; nil: the shell's own becomes the guest's.
@@ -17,6 +17,14 @@ private struct Plan {
   let flavour: Flavour
   let images: BootImages
   let vifs: [PlannedVif]
+  /// The guest was there before and is made again.
+  let note: StartNote?
+
+  var addresses: [LANAddress] {
+    vifs.compactMap { vif in
+      vif.request.mac.flatMap { MACAddress($0) }.flatMap { mac in vif.lan.map { LANAddress(lan: $0, mac: mac) } }
+    }
+  }
 }
 
 extension Toolstack {
@@ -27,7 +35,19 @@ extension Toolstack {
     let start = Self.microseconds()
     try request.validate()
     if let existing = try existing(request) { return existing }
-    let handle = request.uuid.flatMap { DomainHandle(uuid: $0) }
+    // What starts with the host must be known by a UUID before it is made.
+    let handle = request.uuid.flatMap { DomainHandle(uuid: $0) } ?? (request.autostart ? .random() : nil)
+    return try create(request, handle: handle, note: nil, start: start)
+  }
+
+  /// Makes the guest that a note speaks of.
+  func make(_ note: StartNote) throws(APIError) -> CreateResult {
+    try create(note.request, handle: note.handle, note: note, start: Self.microseconds())
+  }
+
+  private func create(
+    _ request: CreateRequest, handle: DomainHandle?, note: StartNote?, start: Int
+  ) throws(APIError) -> CreateResult {
     if let handle, !registry.reserve(handle) {
       throw APIError(.conflict, "uuid: a create with it is under way: '\(handle.uuid)'", field: "uuid")
     }
@@ -36,7 +56,7 @@ extension Toolstack {
     let name = request.name ?? "guest-\((handle ?? .random()).uuid.prefix(8))"
     try registry.reserve(names: [name])
     defer { registry.release(names: [name]) }
-    return try create(request, name: name, handle: handle, start: start)
+    return try create(request, name: name, handle: handle, note: note, start: start)
   }
 
   /// Refuses a UUID that any domain of the host has, ours or another toolstack's.
@@ -74,14 +94,18 @@ extension Toolstack {
 
   /// Makes a guest whose name is reserved.
   private func create(
-    _ request: CreateRequest, name: String, handle: DomainHandle?, start: Int
+    _ request: CreateRequest, name: String, handle: DomainHandle?, note: StartNote? = nil, start: Int
   ) throws(APIError) -> CreateResult {
     pool.beginCreate()
     defer { pool.endCreate() }
-    let plan = try plan(request, name: name, handle: handle)
+    let plan = try plan(request, name: name, handle: handle, note: note)
+    let addresses = plan.addresses
+    try registry.reserve(addresses, except: handle)
+    defer { registry.release(addresses) }
     do {
       let (shell, kind) = try obtainShell(plan)
-      let guest = try execute(plan, shell, kind)
+      let guest = try execute(plan, shell, kind, as: nil)
+      journal.note(.created, guest)
       hits.withLock { hits in
         switch kind {
         case .hot: hits.hot += 1
@@ -174,7 +198,7 @@ extension Toolstack {
 
   /// Checks all that can be checked against the host before anything is made.
   private func plan(
-    _ request: CreateRequest, name: String, handle: DomainHandle?
+    _ request: CreateRequest, name: String, handle: DomainHandle?, note: StartNote? = nil
   ) throws(APIError) -> Plan {
     let images = try findImages(request)
     let hot = Flavour.HotImage(kernel: images.kernel.digest, ramdisk: images.ramdisk?.digest)
@@ -187,9 +211,15 @@ extension Toolstack {
         "kernel", "speaks a device page version other than \(DevicePage.version)", "\(runtime.abiVersion)")
     }
     var vifs: [PlannedVif] = []
-    for (index, vif) in request.vifs.enumerated() { vifs.append(try plan(vif, field: "vifs[\(index)]")) }
+    for (index, vif) in request.vifs.enumerated() {
+      vifs.append(try plan(vif, field: "vifs[\(index)]", of: handle))
+    }
     return Plan(
-      request: request, name: name, handle: handle, flavour: flavour, images: images, vifs: vifs)
+      request: request, name: name, handle: handle, flavour: flavour, images: images, vifs: vifs, note: note)
+  }
+
+  func plan(_ note: StartNote) throws(APIError) -> Plan {
+    try plan(note.request, name: note.request.name ?? note.handle.uuid, handle: note.handle, note: note)
   }
 
   private func findImages(_ request: CreateRequest) throws(APIError) -> BootImages {
@@ -230,7 +260,7 @@ extension Toolstack {
   // MARK: Shell
 
   /// A shell for the guest: hot if there is one, else blank, else made on the spot.
-  private func obtainShell(_ plan: Plan) throws -> (DomainShell, ShellKind) {
+  func obtainShell(_ plan: Plan) throws -> (DomainShell, ShellKind) {
     if plan.request.pool {
       if let shell = takeLiving(plan.flavour) { return (shell, .hot) }
       if let shell = takeLiving(plan.flavour.blank) { return (shell, .blank) }
@@ -265,7 +295,10 @@ extension Toolstack {
   /// Unpausing is the last step and the one that counts: a domain whose record says `starting` is a guest if it
   /// was unpaused and is destroyed after a restart if it was not. So a create writes one record, and nothing
   /// after the guest has begun to compete for the processor.
-  private func execute(_ plan: Plan, _ shell: DomainShell, _ kind: ShellKind) throws -> Guest {
+  ///
+  /// - Parameter old: the guest that is made again; nil: a new one.
+  @discardableResult
+  func execute(_ plan: Plan, _ shell: DomainShell, _ kind: ShellKind, as old: Guest?) throws -> Guest {
     var procedure = Procedure<CreateStep>(observe: observe)
     let record = guestRecord(plan, handle: plan.handle ?? shell.handle)
     var current = shell
@@ -277,7 +310,7 @@ extension Toolstack {
       } else {
         try procedure.step(.record) { try records.write(shell.record(.starting, guest: record)) }
       }
-      let guest = Guest(record: record, shell: current)
+      let guest = old ?? Guest(record: record, shell: current)
       if kind == .blank {
         try procedure.step(.loadImage) { try loadBlank(plan, current) }
       }
@@ -286,8 +319,15 @@ extension Toolstack {
         current.writeCommandLine(record.commandLine)
       }
       try procedure.step(.joinBridges) { try join(Array(zip(plan.vifs, record.vifs)), of: current) }
+      if record.scheduling != Scheduling() {
+        try procedure.step(.schedule) {
+          try hypervisor.schedule(current, record.scheduling, from: Scheduling())
+        }
+      }
+      if record.autostart { try procedure.step(.want) { try setWanted(record, current) } }
       // Known before it runs, so that nothing it says is lost.
-      registry.insert(guest)
+      old?.become(current, record)
+      if old == nil { registry.insert(guest) } else { registry.update(guest) }
       if plan.request.paused {
         try procedure.step(.recordPaused) { try records.write(guest.domainRecord(.guest)) }
       } else {
@@ -300,6 +340,8 @@ extension Toolstack {
         report("a create failed, and its domain \(current.domain) is unmade later: \(remaining)")
       }
       left(record.vifs)
+      // Wanted is what was made once; a guest made again stays wanted.
+      if record.autostart && plan.note == nil { try wanted.remove(current.handle) }
       throw error
     }
   }
@@ -313,10 +355,17 @@ extension Toolstack {
   private func guestRecord(_ plan: Plan, handle: DomainHandle) -> GuestRecord {
     let request = plan.request
     let abi = plan.images.kernel.kernel?.runtime.map { Int($0.abiVersion) }
-    return GuestRecord(
-      name: plan.name, imageName: request.image.hasPrefix("sha256:") ? nil : request.image,
-      kernel: plan.images.kernel.digest, ramdisk: plan.images.ramdisk?.digest,
-      bus: abi == nil ? .none : .noxs, runtimeABI: abi, commandLine: request.cmdline, created: time(nil),
+    var record = GuestRecord(
+      name: plan.name,
+      imageName: plan.note?.imageName ?? (request.image.hasPrefix("sha256:") ? nil : request.image),
+      kernel: plan.images.kernel.digest, ramdisk: plan.images.ramdisk?.digest, bus: abi == nil ? .none : .noxs,
+      runtimeABI: abi, commandLine: request.cmdline, created: time(nil),
       vifs: plan.vifs.enumerated().map { $1.record(handle: handle, slot: $0, features: plan.images.vifFeatures) })
+    record.policies = request.policies
+    record.autostart = request.autostart
+    record.after = request.after
+    record.scheduling = request.scheduling
+    record.restarts = plan.note?.restarts ?? 0
+    return record
   }
 }

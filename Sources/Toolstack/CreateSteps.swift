@@ -8,6 +8,8 @@ enum CreateStep: String, OperationSteps {
   case loadImage = "load image"
   case writeIdentity = "write identity"
   case joinBridges = "join bridges"
+  case schedule
+  case want = "note as wanted"
   case recordPaused = "record paused guest"
   case unpause
 }

@@ -22,6 +22,15 @@ final class Guest: Sendable {
     /// Why its domain runs no more, though it is there.
     var stopped: GuestEnd?
     var ended: GuestEnd?
+    /// How often it stopped: whoever waits for that misses none, however soon it is made again.
+    var stops = 0
+    var lastStop: GuestEnd?
+    /// Somebody asked it to reboot: it is made again when it stops.
+    var isToReboot = false
+    /// It stopped and is to be made again when its back-off says so.
+    var isToRestart = false
+    var restarts = Backoff()
+    var started = ContinuousClock.now
     var nextWaiter = 0
     var waiters: [Int: AsyncStream<Void>.Continuation] = [:]
   }
@@ -89,20 +98,82 @@ final class Guest: Sendable {
   func beginEnding() { facts.withLock { $0.isEnding = true } }
 
   /// Notes what the guest says of itself and wakes whoever waits for it.
-  func update(status: UInt32) {
-    change { $0.status = status }
+  ///
+  /// - Returns: whether it became ready just now.
+  @discardableResult
+  func update(status: UInt32) -> Bool {
+    var becameReady = false
+    change { facts in
+      let ready = UInt32(CHAOS_STATUS_READY)
+      becameReady = facts.status & ready == 0 && status & ready != 0
+      facts.status = status
+    }
+    return becameReady
   }
 
-  /// Notes that the guest stopped by itself, and wakes whoever waits for that.
-  func stop(_ reason: GuestEnd) {
+  /// Why it stopped last.
+  var lastStop: GuestEnd? { facts.withLock { $0.lastStop } }
+
+  var isRestartPlanned: Bool { facts.withLock { $0.isToRestart } }
+
+  /// How often it has stopped since this daemon knows it.
+  var stops: Int { facts.withLock { $0.stops } }
+
+  /// Notes that the guest stopped by itself, and wakes whoever waits for that. False when it was known.
+  @discardableResult
+  func stop(_ reason: GuestEnd) -> Bool {
+    var isNews = false
     change { facts in
-      if facts.stopped == nil { facts.stopped = reason }
+      guard facts.stopped == nil else { return }
+      facts.stopped = reason
+      facts.lastStop = reason
+      facts.stops += 1
+      isNews = true
     }
+    return isNews
   }
 
   func end(_ reason: GuestEnd) {
     change { facts in
-      if facts.ended == nil { facts.ended = reason }
+      guard facts.ended == nil else { return }
+      facts.ended = reason
+      if facts.stopped == nil { facts.stops += 1 }
+    }
+  }
+
+  // MARK: Being made again
+
+  /// A guest that ran so long has proved that it can: its next restart is not held back.
+  private static let provenAfter = Duration.seconds(60)
+
+  var isToReboot: Bool { facts.withLock { $0.isToReboot } }
+
+  func expectReboot() { facts.withLock { $0.isToReboot = true } }
+
+  /// Notes that the guest, which stopped, is to be made again: at once the first time, later and later when it keeps
+  /// stopping soon after it was started.
+  func planRestart() {
+    facts.withLock { facts in
+      if !facts.isToRestart, facts.started.duration(to: .now) >= Self.provenAfter { facts.restarts = Backoff() }
+      facts.isToRestart = true
+    }
+  }
+
+  var isRestartDue: Bool { facts.withLock { $0.isToRestart && $0.restarts.isDue } }
+
+  /// Takes another domain for its own: the guest was made again. Called on its queue.
+  func become(_ shell: DomainShell, _ record: GuestRecord) {
+    change { facts in
+      facts.shell = shell
+      facts.record = record
+      facts.status = 0
+      facts.isTampered = false
+      facts.isEnding = false
+      facts.stopped = nil
+      facts.isToReboot = false
+      facts.isToRestart = false
+      facts.restarts.fail()
+      facts.started = .now
     }
   }
 

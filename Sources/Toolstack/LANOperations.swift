@@ -3,6 +3,7 @@ import ContainerNetwork
 import NetworkAddresses
 import ShellPool
 import VirtualLAN
+import Xen
 
 extension Toolstack {
   // MARK: LANs
@@ -285,10 +286,14 @@ extension Toolstack {
 
   /// Refuses a MAC address that another member of the LAN on this host has: a guest, or a container, whose address
   /// the bridge was told.
-  func checkIsFree(_ mac: MACAddress, on lan: String, bridge: InterfaceName, field: String) throws(APIError) {
-    for guest in registry.guests {
-      guard guest.record.vifs.contains(where: { $0.lan == lan && $0.mac == mac }) else { continue }
-      throw APIError(.conflict, "\(field): on LAN '\(lan)' already, guest '\(guest.name)': '\(mac)'", field: field)
+  ///
+  /// - Parameter guest: who may have it already, because it is made again.
+  func checkIsFree(
+    _ mac: MACAddress, on lan: String, bridge: InterfaceName, field: String, except guest: DomainHandle?
+  ) throws(APIError) {
+    if let holder = registry.holder(of: LANAddress(lan: lan, mac: mac)) {
+      if holder.handle == guest { return }
+      throw APIError(.conflict, "\(field): on LAN '\(lan)' already, guest '\(holder.name)': '\(mac)'", field: field)
     }
     guard let index = InterfaceIndex(of: bridge) else { return }
     let holder: Link?

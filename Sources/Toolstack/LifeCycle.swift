@@ -49,7 +49,8 @@ extension Toolstack {
       image: ImageReference(name: record.imageName, digest: record.kernel.description),
       cmdline: record.commandLine, created: Timestamp.format(seconds: record.created),
       cpuSeconds: Double(cpuNanoseconds / 1_000_000) / 1000, ready: guest.isReady,
-      tampered: guest.isTampered, vifs: vifs)
+      tampered: guest.isTampered, restarts: record.restarts, policies: record.policies, autostart: record.autostart,
+      after: record.after, scheduling: record.scheduling, vifs: vifs)
   }
 
   // MARK: Changing
@@ -61,6 +62,7 @@ extension Toolstack {
         // A paused domain no longer shows that it was started; from here on the record does.
         try self.records.write(guest.domainRecord(.guest))
         try self.hypervisor.pause(guest.shell.domain)
+        self.journal.note(.paused, guest)
       case .paused: break
       default: throw Self.wrongState(guest, state, "paused")
       }
@@ -70,7 +72,9 @@ extension Toolstack {
   public func unpause(_ reference: String) throws(APIError) -> GuestInfo {
     try change(reference) { guest, state in
       switch state {
-      case .paused: try self.hypervisor.unpause(guest.shell.domain)
+      case .paused:
+        try self.hypervisor.unpause(guest.shell.domain)
+        self.journal.note(.unpaused, guest)
       case .running: break
       default: throw Self.wrongState(guest, state, "unpaused")
       }
@@ -91,7 +95,7 @@ extension Toolstack {
     }
   }
 
-  private static func wrongState(_ guest: Guest, _ state: GuestState, _ wanted: String) -> APIError {
+  static func wrongState(_ guest: Guest, _ state: GuestState, _ wanted: String) -> APIError {
     APIError(.wrongState, "guest '\(guest.name)' is \(state.rawValue) and cannot be \(wanted)")
   }
 
@@ -115,12 +119,25 @@ extension Toolstack {
 
   /// Destroys a guest and returns when nothing of it is left.
   public func destroy(_ reference: String) throws(APIError) {
+    // One that is only to be started is not wanted any more.
+    if let note = pending.find(reference), registry[note.handle] == nil {
+      do {
+        try wanted.remove(note.handle)
+        try pending.remove(note.handle)
+      } catch {
+        throw APIError(error)
+      }
+      return
+    }
     try destroy(try registry.find(reference))
   }
 
   func destroy(_ guest: Guest) throws(APIError) {
     do {
-      try guest.serially { try unmake(guest, reason: .destroyed) }
+      try guest.serially {
+        try wanted.remove(guest.handle)
+        try unmake(guest, reason: .destroyed)
+      }
     } catch {
       throw APIError(error)
     }
@@ -146,6 +163,7 @@ extension Toolstack {
   /// goes on with it.
   func unmake(_ guest: Guest, reason: GuestEnd, patience: Teardown.Patience = .caller) throws {
     guest.beginEnding()
+    if guest.stop(reason) { journal.note(.ended, guest, reason: reason) }
     try builder.teardown.run(
       guest.shell, ending: guest.domainRecord(.ending), patience: patience, observe: observe)
     left(guest.record.vifs)
@@ -162,8 +180,9 @@ extension Toolstack {
       throw APIError(
         .unsupported, "guest '\(guest.name)' runs an image that cannot say it is ready (no device page)")
     }
+    let stops = guest.stops
     let isReady = try await wait(for: guest, seconds: seconds) { guest in
-      if let end = guest.stopped {
+      if let end = guest.stopped, guest.stops > stops || !guest.isRestartPlanned {
         throw APIError(.wrongState, "guest '\(guest.name)' ended before it was ready (\(end.rawValue))")
       }
       return guest.isReady
@@ -179,12 +198,23 @@ extension Toolstack {
     try await waitUntilEnded(try registry.find(reference), seconds: seconds)
   }
 
+  /// Waits until there is no such guest any more, its restarts counted as itself.
+  public func waitUntilGone(_ reference: String, seconds: Int) async throws -> GuestEnd {
+    let guest = try registry.find(reference)
+    let isGone = try await wait(for: guest, seconds: seconds) { $0.ended != nil }
+    guard isGone, let end = guest.ended else {
+      throw APIError(.timeout, "guest '\(guest.name)' is not gone after \(seconds) s")
+    }
+    return end
+  }
+
   private func waitUntilEnded(_ guest: Guest, seconds: Int) async throws -> GuestEnd {
-    let hasEnded = try await wait(for: guest, seconds: seconds) { $0.stopped != nil }
+    let stops = guest.stops
+    let hasEnded = try await wait(for: guest, seconds: seconds) { $0.stopped != nil || $0.stops > stops }
     guard hasEnded else {
       throw APIError(.timeout, "guest '\(guest.name)' has not ended after \(seconds) s")
     }
-    return guest.stopped ?? .crash
+    return guest.stopped ?? guest.lastStop ?? .crash
   }
 
   /// Asks a guest to power off and waits until it has.

@@ -30,18 +30,50 @@ public final class Toolstack: Sendable {
   /// Creates by the shell they got, since the daemon started.
   let hits = Mutex(ShellHits(hot: 0, blank: 0, none: 0))
   let reconciler: Reconciler
+  /// What happened to guests.
+  public let journal: EventJournal
+  /// Guests on their way: being made again, or started with the host.
+  let pending: StartNotes
+  /// Guests that are started with the host.
+  let wanted: StartNotes
+  let bootMark: String
+
+  /// Where the toolstack keeps what outlives it, records and images aside.
+  public struct Places: Sendable {
+    /// Folder of the console logs.
+    public var consoles: String
+    /// File of what happened.
+    public var journal: String
+    /// Folder, on tmpfs, of notes of guests on their way.
+    public var pending: String
+    /// Folder, on disk, of the guests that start with the host.
+    public var wanted: String
+    /// File, on tmpfs, that is there once those were started in this boot of the host.
+    public var bootMark: String
+
+    public init(consoles: String, journal: String, pending: String, wanted: String, bootMark: String) {
+      self.consoles = consoles
+      self.journal = journal
+      self.pending = pending
+      self.wanted = wanted
+      self.bootMark = bootMark
+    }
+  }
 
   /// - Parameters:
-  ///   - logs: folder of the console logs.
   ///   - budgetMiB: the most memory the pool may hold.
   ///   - observe: called before every step of every operation.
   ///   - report: takes one line for the operator.
   public init(
     hypervisor: Hypervisor, network: HostNetwork, backend: BackendService, images: ImageStore,
-    records: RecordStore, logs: String, budgetMiB: Int, observe: StepObserver?,
+    records: RecordStore, places: Places, budgetMiB: Int, observe: StepObserver?,
     report: @escaping @Sendable (String) -> Void
-  ) throws(BackgroundThread.Failure) {
+  ) throws {
     reconciler = try Reconciler()
+    journal = try EventJournal(path: places.journal)
+    pending = try StartNotes(folder: places.pending, durability: .processDeath, report: report)
+    wanted = try StartNotes(folder: places.wanted, durability: .powerCut, report: report)
+    bootMark = places.bootMark
     self.hypervisor = hypervisor
     self.network = network
     self.images = images
@@ -50,7 +82,7 @@ public final class Toolstack: Sendable {
     evpn = EVPNService(network: network, report: report)
     lans = LANs(store: LANStore(), network: network, observe: observe, report: report)
     self.records = records
-    attachment = BackendAttachment(network: network, backend: backend, logs: logs)
+    attachment = BackendAttachment(network: network, backend: backend, logs: places.consoles)
     wiring = DomainWiring(hypervisor: hypervisor)
     builder = ShellBuilder(hypervisor: hypervisor, attachment: attachment, records: records)
     let capacity = Capacity(hypervisor: hypervisor)
@@ -76,6 +108,7 @@ public final class Toolstack: Sendable {
     try adoptAll()
     for lan in lans.all { rejoin(lan.name) }
     startEVPN()
+    try startWanted()
     // What nobody is answerable for goes before the first create; what does not go now is tried again.
     reconciler.round(self)
     try reconciler.start(self)
@@ -122,6 +155,7 @@ public final class Toolstack: Sendable {
     }
     guard record.phase == .shell && !info.isDying else {
       report("domain \(info.id) was \(record.phase.rawValue) when chaosd ended; it is destroyed")
+      if record.phase == .starting { forgetWish(record) }
       return
     }
     do {
@@ -129,6 +163,16 @@ public final class Toolstack: Sendable {
       if !pool.adopt(shell) { builder.abandon(shell) }
     } catch {
       report("the shell in domain \(info.id) cannot be taken over: \(error)")
+    }
+  }
+
+  /// A create that did not come to its end leaves no wish for its guest, unless that is being made again.
+  private func forgetWish(_ record: DomainRecord) {
+    guard pending[record.handle] == nil else { return }
+    do {
+      try wanted.remove(record.handle)
+    } catch {
+      report("guest '\(record.guest?.name ?? record.handle.uuid)' may start with the host: \(error)")
     }
   }
 

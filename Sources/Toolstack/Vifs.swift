@@ -26,12 +26,19 @@ struct PlannedVif {
       ipv6Gateway: request.gateway6.flatMap { IPv6Address($0) })
   }
 
-  /// A locally administered unicast address made of the UUID's random bits, so that it needs no bookkeeping.
-  private static func defaultMAC(_ handle: DomainHandle, slot: Int) -> MACAddress {
-    var octets = Array(handle.octets.suffix(6))
-    octets[0] = 0x02
-    octets[5] = octets[5] &+ UInt8(slot)
-    return MACAddress(octets: octets)!
+  /// A locally administered unicast address made of all of the UUID, so that it needs no bookkeeping: of a UUID made
+  /// from time and a host's address (RFC 4122, version 1) the last six bytes are the same for all guests.
+  static func defaultMAC(_ handle: DomainHandle, slot: Int) -> MACAddress {
+    // The finaliser of SplitMix64: every bit of the input changes half of the output's.
+    func mixed(_ word: UInt64) -> UInt64 {
+      var word = word &+ 0x9e37_79b9_7f4a_7c15
+      word = (word ^ word >> 30) &* 0xbf58_476d_1ce4_e5b9
+      word = (word ^ word >> 27) &* 0x94d0_49bb_1331_11eb
+      return word ^ word >> 31
+    }
+    let (high, low) = handle.bytes
+    let word = mixed(mixed(high) ^ low ^ UInt64(slot) << 56)
+    return MACAddress(octets: [0x02] + (0..<5).map { UInt8(truncatingIfNeeded: word >> UInt64(8 * $0)) })!
   }
 }
 
@@ -39,17 +46,21 @@ extension Toolstack {
   // MARK: Planning
 
   /// Checks a vif against the host before anything is made.
-  func plan(_ vif: VifRequest, field: String) throws(APIError) -> PlannedVif {
-    if let lan = vif.lan { return try plan(vif, on: lan, field) }
+  ///
+  /// - Parameter guest: who may have its address already, because it is made again.
+  func plan(_ vif: VifRequest, field: String, of guest: DomainHandle?) throws(APIError) -> PlannedVif {
+    if let lan = vif.lan { return try plan(vif, on: lan, field, of: guest) }
     return try planOnBridge(vif, field)
   }
 
-  private func plan(_ vif: VifRequest, on lan: String, _ field: String) throws(APIError) -> PlannedVif {
+  private func plan(
+    _ vif: VifRequest, on lan: String, _ field: String, of guest: DomainHandle?
+  ) throws(APIError) -> PlannedVif {
     let point = try lans.joinPoint(lan, field: "\(field).lan")
     let most = min(point.mtu, Int(UInt16.max))
     if let mtu = vif.mtu, mtu > most { throw .refused("\(field).mtu", "above the LAN's \(most)", "\(mtu)") }
     if let mac = vif.mac.flatMap({ MACAddress($0) }) {
-      try checkIsFree(mac, on: lan, bridge: point.bridge, field: "\(field).mac")
+      try checkIsFree(mac, on: lan, bridge: point.bridge, field: "\(field).mac", except: guest)
     }
     return PlannedVif(request: vif, lan: lan, bridge: point.bridge, bridgeIndex: nil, mtu: vif.mtu ?? most)
   }
@@ -105,7 +116,7 @@ extension Toolstack {
     try request.validate()
     do {
       return try guest.serially {
-        let planned = try plan(request, field: "vif")
+        let planned = try plan(request, field: "vif", of: nil)
         let taken = Set(guest.record.vifs.map(\.slot))
         guard let slot = (0..<Slots.maxVifs).first(where: { !taken.contains($0) }) else {
           throw APIError(.noCapacity, "guest '\(guest.name)' has all \(Slots.maxVifs) vifs it may have")
@@ -113,6 +124,11 @@ extension Toolstack {
         guard capacity.hasRoom(guest.shell.flavour.windowFrames) else {
           throw APIError(.noCapacity, "memory: no room for the window of another vif", field: "memory")
         }
+        let addresses = planned.lan.flatMap { lan in
+          request.mac.flatMap { MACAddress($0) }.map { [LANAddress(lan: lan, mac: $0)] }
+        }
+        try registry.reserve(addresses ?? [], except: nil)
+        defer { registry.release(addresses ?? []) }
         return try add(planned, slot, to: guest)
       }
     } catch {

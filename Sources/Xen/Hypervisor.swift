@@ -139,6 +139,25 @@ public final class Hypervisor: Sendable {
     }
   }
 
+  /// What the credit2 scheduler gives a domain that nobody set anything for (CSCHED2_DEFAULT_WEIGHT).
+  public static let defaultWeight = 256
+
+  /// Sets a domain's weight and its cap, in percent of one processor (0: none), under the credit2 scheduler. Fails
+  /// where another scheduler runs.
+  public func setCredit2(_ domain: DomainID, weight: UInt16, cap: UInt16) throws(XenError) {
+    _ = try check(.setSchedulerWeight, "set scheduler weight and cap", domain) {
+      cxen_set_credit2(control.raw, UInt32(domain.rawValue), weight, cap)
+    }
+  }
+
+  /// Lets a vCPU run on these physical processors only.
+  public func setAffinity(_ domain: DomainID, vcpu: Int, cpus: [Int]) throws(XenError) {
+    let numbers = cpus.map { UInt32(clamping: $0) }
+    _ = try check(.setAffinity, "pin vCPU", domain) {
+      cxen_set_affinity(control.raw, UInt32(domain.rawValue), UInt32(vcpu), numbers, numbers.count)
+    }
+  }
+
   // MARK: Reading
 
   /// Nil when there is no such domain.

@@ -24,6 +24,8 @@ struct Daemon {
     static let logs = "/var/log/chaos"
     static let consoles = "/var/log/chaos/console"
     static let settings = "/etc/chaos"
+    static let wanted = "/etc/chaos/guests"
+    static let pending = "/run/chaos/starts"
   }
 
   struct StartError: Error, CustomStringConvertible {
@@ -69,7 +71,10 @@ struct Daemon {
     toolstack = try Toolstack(
       hypervisor: hypervisor, network: try HostNetwork(), backend: backend,
       images: try ImageStore(named: Folder.images, anonymous: Folder.uploads, former: Folder.formerUploads),
-      records: try RecordStore(folder: Folder.records), logs: Folder.consoles,
+      records: try RecordStore(folder: Folder.records),
+      places: Toolstack.Places(
+        consoles: Folder.consoles, journal: "\(Folder.logs)/events.jsonl", pending: Folder.pending,
+        wanted: Folder.wanted, bootMark: "\(Folder.run)/wanted-guests-started"),
       budgetMiB: try options.poolBudgetMiB ?? hypervisor.hostMemory().freePages / 256 / 4,
       observe: StepHooks.observer, report: report)
   }

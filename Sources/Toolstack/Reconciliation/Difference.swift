@@ -7,6 +7,10 @@ import Xen
 enum Difference: Hashable, Sendable {
   /// A guest runs no more: it stopped by itself, or somebody else destroyed its domain.
   case stopped(DomainIdentity, GuestEnd)
+  /// A guest stopped, is to be made again, and its back-off is over.
+  case restartDue(DomainIdentity)
+  /// A guest that is to be started is not there, and what it waits for is.
+  case unstarted(DomainHandle)
   /// A guest's destruction was begun and not finished.
   case unfinishedEnd(DomainIdentity)
   /// A shell's domain is gone.
@@ -38,10 +42,13 @@ struct WantedState: Sendable {
     var isEnding = false
     /// Known to run no more, and kept.
     var isStopped = false
+    var isRestartDue = false
   }
 
   var guests: [Domain] = []
   var shells: [Domain] = []
+  /// Guests that are to be started now.
+  var starts: [DomainHandle] = []
   /// Records that nobody is answerable for.
   var abandoned: [DomainHandle] = []
   /// Handles of every record there is, operations in flight included.
@@ -69,6 +76,7 @@ extension Difference {
     for shell in wanted.shells {
       if actual.domains[shell.identity]?.isDying != false { found.append(.lostShell(shell.identity)) }
     }
+    found += wanted.starts.map { .unstarted($0) }
     found += wanted.abandoned.map { .abandoned($0) }
     found += inBackend(wanted, actual) + amongLinks(wanted, actual)
     for handle in actual.logs ?? [] where !wanted.recorded.contains(handle) && !wanted.unreadable.contains(handle) {
@@ -83,6 +91,7 @@ extension Difference {
     guard let info = actual.domains[guest.identity], !info.isDying else {
       return [.stopped(guest.identity, .destroyed)]
     }
+    if guest.isRestartDue { return [.restartDue(guest.identity)] }
     if info.isShutdown { return guest.isStopped ? [] : [.stopped(guest.identity, GuestEnd(info.shutdownReason))] }
     return []
   }
@@ -129,6 +138,8 @@ extension GuestEnd {
     switch reason {
     case .poweroff: self = .poweroff
     case .reboot, .softReset: self = .reboot
+    case .suspend: self = .suspend
+    case .watchdog: self = .watchdog
     default: self = .crash
     }
   }

@@ -21,6 +21,7 @@ extension Toolstack {
     for record in recorded { wanted.taps.formUnion(record.taps?.map(\.index) ?? []) }
     for guest in registry.guests { wanted.taps.formUnion(guest.shell.taps.map(\.index)) }
     wanted.abandoned = records.abandoned.map(\.handle)
+    wanted.starts = dueStarts
     return Difference.between(wanted, actual)
   }
 
@@ -28,6 +29,7 @@ extension Toolstack {
     var domain = WantedState.Domain(identity: guest.identity, taps: guest.shell.taps)
     domain.isEnding = guest.isEnding
     domain.isStopped = guest.stopped != nil
+    domain.isRestartDue = guest.isRestartDue
     for vif in guest.record.vifs where vif.lan == nil { domain.bridges[vif.slot] = vif.bridge }
     return domain
   }
@@ -54,12 +56,19 @@ extension Toolstack {
     return Set(statuses.map(\.key))
   }
 
+  /// Notes what a guest says of itself.
+  func note(_ status: UInt32, of guest: Guest) {
+    if guest.update(status: status) { journal.note(.ready, guest) }
+  }
+
   // MARK: Mending
 
   /// Does what a difference calls for. Looks again first: the difference may be older than the last operation.
   func mend(_ difference: Difference) throws {
     switch difference {
     case .stopped(let identity, let reason): try settle(identity, reason)
+    case .restartDue(let identity): try restartStopped(identity)
+    case .unstarted(let handle): try start(handle)
     case .unfinishedEnd(let identity): try finishEnd(identity)
     case .lostShell(let identity):
       if let shell = pool.withdraw(identity), let error = builder.abandon(shell) { throw error }
@@ -83,10 +92,7 @@ extension Toolstack {
       guard let guest = guest(identity) else { return }
       let info = try hypervisor.info(of: identity)
       if let info, !info.isShutdown, !info.isDying { return }
-      guest.stop(reason)
-      // Crashed ones stay, so that their console can be read.
-      if reason == .crash, let info, !info.isDying { return }
-      try unmake(guest, reason: reason, patience: .moment)
+      try settle(guest, reason, isThere: info.map { !$0.isDying } ?? false)
     }
   }
 

@@ -69,6 +69,9 @@ final class Reconciler: Sendable {
     if isNews { wake.signal() }
   }
 
+  /// What could not be mended at the last try.
+  var unmended: [Difference] { state.withLock { Array($0.backoffs.keys) } }
+
   /// One comparison, and a try at each difference that is due.
   func round(_ toolstack: Toolstack) {
     let scope = state.withLock { state -> Scope in
@@ -135,7 +138,7 @@ extension Difference: CustomStringConvertible {
   /// Whether mending it waits for the kernel or the hypervisor.
   var takesLong: Bool {
     switch self {
-    case .stopped, .unfinishedEnd, .lostShell, .abandoned: true
+    case .stopped, .restartDue, .unstarted, .unfinishedEnd, .lostShell, .abandoned: true
     case .unserved, .strangerServed, .misplacedTap, .strayTap, .strayLog: false
     }
   }
@@ -143,7 +146,7 @@ extension Difference: CustomStringConvertible {
   /// Whether a comparison of that scope would find it.
   func isSeen(by scope: Reconciler.Scope) -> Bool {
     switch self {
-    case .stopped, .unfinishedEnd, .lostShell, .abandoned: true
+    case .stopped, .restartDue, .unstarted, .unfinishedEnd, .lostShell, .abandoned: true
     case .misplacedTap, .strayTap: scope != .domains
     case .unserved, .strangerServed, .strayLog: scope == .everything
     }
@@ -153,6 +156,8 @@ extension Difference: CustomStringConvertible {
   var description: String {
     switch self {
     case .stopped(let identity, let reason): "guest in domain \(identity.domain) ended (\(reason.rawValue))"
+    case .restartDue(let identity): "make the guest in domain \(identity.domain) again"
+    case .unstarted(let handle): "start guest \(handle.uuid)"
     case .unfinishedEnd(let identity): "destroy the guest in domain \(identity.domain)"
     case .lostShell(let identity): "forget the shell in domain \(identity.domain), which is gone"
     case .abandoned(let handle): "unmake domain \(handle.uuid)"
