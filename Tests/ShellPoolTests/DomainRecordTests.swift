@@ -62,6 +62,16 @@ private func read(_ text: String) throws -> DomainRecord? { try? DomainRecord(js
     #expect(try DomainRecord(json: record.json).phase == phase)
   }
 
+  @Test func whatIsWantedOfAGuestComesBack() throws {
+    var record = fullRecord
+    record.guest?.policies = GuestPolicies(onPoweroff: .restart, onReboot: .destroy, onCrash: .restart)
+    record.guest?.autostart = true
+    record.guest?.after = ["dns", "router"]
+    record.guest?.scheduling = Scheduling(cpus: "0-3,^2", weight: 512, cap: 50)
+    record.guest?.restarts = 7
+    #expect(try DomainRecord(json: try JSON(parsing: record.json.compact)) == record)
+  }
+
   /// What a later chaosd must still read.
   @Test func aRecordIsThisText() throws {
     #expect(String(decoding: fullRecord.json.compact, as: UTF8.self) == Self.text(version: 2))
@@ -75,6 +85,10 @@ private func read(_ text: String) throws -> DomainRecord? { try? DomainRecord(js
       version == 1
       ? ""
       : "\"taps\":[{\"slot\":0,\"name\":\"ch7.0\",\"index\":41},{\"slot\":14,\"name\":\"ch7.14\",\"index\":52}],"
+    let lifeCycle =
+      version == 1
+      ? ""
+      : ",\"policies\":{\"onPoweroff\":\"destroy\",\"onReboot\":\"restart\",\"onCrash\":\"preserve\"},\"restarts\":0"
     return """
       {"version":\(version),"uuid":"a0a1a2a3-a4a5-a6a7-a8a9-aaabacadaeaf",\(domain)"phase":"guest",\
       "flavour":{"memory":8,"vcpus":2,"vifs":2,"window":512,"kernel":"\(kernel.hexadecimal)",\
@@ -83,7 +97,7 @@ private func read(_ text: String) throws -> DomainRecord? { try? DomainRecord(js
       "ramdisk":"\(ramdisk.hexadecimal)",\(bus)"abi":1,"cmdline":"role=\\"é\\"\\n","created":1790000000,"vifs":[\
       {"slot":0,"mac":"02:ca:fe:00:00:05","lan":"blue","bridge":"lan7","mtu":1450,"features":4831877251,"ip":"10.7.0.2/24",\
       "gateway":"10.7.0.1","ip6":"fd00::2/64","gateway6":"fd00::1"},\
-      {"slot":14,"mac":"02:ca:fe:00:00:06","bridge":"br0","mtu":1500,"features":4831870976}]},"startInfo":2047}
+      {"slot":14,"mac":"02:ca:fe:00:00:06","bridge":"br0","mtu":1500,"features":4831870976}]\(lifeCycle)},"startInfo":2047}
       """
   }
 
@@ -118,6 +132,11 @@ private func read(_ text: String) throws -> DomainRecord? { try? DomainRecord(js
     ("\"slot\":14,\"name\"", "\"slot\":0,\"name\""),
     ("\"bus\":\"noxs\"", "\"bus\":\"pci\""),
     ("\"bus\":\"noxs\",", ""),
+    ("\"onCrash\":\"preserve\"", "\"onCrash\":\"reap\""),
+    ("\"restarts\":0", "\"restarts\":-1"),
+    ("\"restarts\":0", "\"restarts\":0,\"after\":7"),
+    ("\"restarts\":0", "\"restarts\":0,\"autostart\":1"),
+    ("\"restarts\":0", "\"restarts\":0,\"scheduling\":[]"),
     ("\"startInfo\":2047", "\"startInfo\":-1"),
     ("\"version\":2,", ""),
     ("\"uuid\":\"a0", "\"uuid\":\"g0"),

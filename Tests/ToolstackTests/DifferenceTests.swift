@@ -82,7 +82,7 @@ import Xen
 
   @Test(arguments: [
     (ShutdownReason.poweroff, GuestEnd.poweroff), (.reboot, .reboot), (.softReset, .reboot), (.crash, .crash),
-    (.watchdog, .crash), (.suspend, .crash), (ShutdownReason(rawValue: 200), .crash),
+    (.watchdog, .watchdog), (.suspend, .suspend), (ShutdownReason(rawValue: 200), .crash),
   ])
   func aGuestThatShutDownHasStopped(reason: ShutdownReason, end: GuestEnd) {
     var actual = actual
@@ -92,6 +92,23 @@ import Xen
     var wanted = wanted
     wanted.guests[0].isStopped = true
     #expect(Difference.between(wanted, actual) == [])
+  }
+
+  @Test func aGuestThatIsToBeMadeAgainIsWhenItsTimeHasCome() {
+    var actual = actual
+    actual.domains[Self.guest] = Self.info(Self.guest, shutdown: .reboot)
+    var wanted = wanted
+    wanted.guests[0].isStopped = true
+    #expect(Difference.between(wanted, actual) == [])
+    wanted.guests[0].isRestartDue = true
+    #expect(Difference.between(wanted, actual) == [.restartDue(Self.guest)])
+  }
+
+  @Test func whatIsToBeStartedIs() {
+    var wanted = wanted
+    let handle = Self.identity(9, 0xd0).handle
+    wanted.starts = [handle]
+    #expect(Difference.between(wanted, actual) == [.unstarted(handle)])
   }
 
   @Test func anEndThatWasBegunIsFinished() {
