@@ -63,8 +63,8 @@ extension Plugin {
   /// Clears away what an attachment of the same name left behind: the host was rebooted, or the runtime lost a
   /// container without a DEL. One that still works in another namespace is not touched.
   private func replaceStale(_ id: AttachmentID, _ network: HostNetwork) throws(CNIError) {
-    // A damaged record says nothing, and is written anew.
-    let record = (try? attachments.load(id)) ?? nil
+    // A damaged one says nothing, and is written anew.
+    let record = try attachments.loadUnlessDamaged(id)
     let host = try CNIError.wrapping { try network.link(named: id.hostInterface) }
     guard record != nil || host != nil else { return }
     if let host, let record, isAlive(record, host) {

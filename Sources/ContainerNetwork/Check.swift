@@ -9,7 +9,7 @@ extension Plugin {
     guard let expected = try configuration.previousResult() else {
       throw CNIError(.invalidConfiguration, "prevResult: missing")
     }
-    guard let record = try attachments.load(id) else {
+    guard let record = try CNIError.wrapping({ try attachments.load(id) }) else {
       throw .refused("CNI_CONTAINERID", "not attached by this plug-in", id.container, code: .changed)
     }
     let namespace = try containerNamespace()

@@ -9,7 +9,7 @@ extension Plugin {
   func delete() throws(CNIError) {
     let id = try id
     // What a damaged record or a configuration that ADD would refuse does not say is done without.
-    let record = (try? attachments.load(id)) ?? nil
+    let record = try attachments.loadUnlessDamaged(id)
     try detach(id, lan: lan(of: record), try network()) { () throws(CNIError) in
       if let manager = try addressManager() { return manager }
       return try recordedManager(record)

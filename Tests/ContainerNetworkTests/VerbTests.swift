@@ -237,6 +237,37 @@ import VirtualLAN
     #expect(sandbox.records == ["c1:eth0.json"])
   }
 
+  @Test("GC sets aside what a power cut left of records, and leaves alone what may be in use or a later plug-in's")
+  func collectDamaged() throws {
+    let (sandbox, _) = try sandbox(["c1", "c2", "c3"])
+    let texts = ["c1": "{", "c2": "", "gone1": "", "gone2": #"{"version":1,"conta"#, "gone3": "\u{1}\u{7f}noise"]
+    for (container, text) in texts {
+      try text.write(
+        toFile: sandbox.path("/var/lib/chaos/cni/\(container):eth0.json"), atomically: false, encoding: .utf8)
+    }
+    // c1 is valid, c2 may be another network's: both have their interfaces.
+    let valid = #""cni.dev/valid-attachments":[{"containerID":"c1","ifname":"eth0"}]"#
+    for _ in 1...2 {
+      let outcome = try sandbox.call("GC", configuration(valid))
+      #expect(outcome.status == 0, "\(outcome.output)")
+      #expect(
+        sandbox.records == ["c1:eth0.json", "c2:eth0.json"] + (1...3).map { "gone\($0):eth0.json.damaged" })
+    }
+    #expect(try sandbox.members(of: "lan100") == [try host("c1"), try host("c2")].sorted())
+    try sandbox.deleteContainer("c2")
+    // The kernel takes a namespace apart on its own time.
+    while try sandbox.link(host("c2")) != nil { usleep(1000) }
+    #expect(try sandbox.call("GC", configuration(valid)).status == 0)
+    #expect(sandbox.records.filter { !$0.hasPrefix("gone") } == ["c1:eth0.json", "c2:eth0.json.damaged"])
+    #expect(try sandbox.call("DEL", "c1", configuration()).status == 0)
+
+    let later = #"{"version":2}"#
+    try later.write(toFile: sandbox.path("/var/lib/chaos/cni/c9:eth0.json"), atomically: false, encoding: .utf8)
+    let outcome = try sandbox.call("GC", configuration(valid))
+    #expect(outcome.code == .system && outcome.message.hasSuffix("version: not one this plug-in knows"))
+    #expect(sandbox.records.contains("c9:eth0.json"))
+  }
+
   @Test("GC goes on past what it cannot delete, and reports it")
   func collectFailing() throws {
     let (sandbox, _) = try sandbox(["c1", "c2"], members: #""ipam":{"type":"stub"}"#)
