@@ -21,7 +21,7 @@ extension Plugin {
       return previous?.appending(result) ?? result
     } catch {
       // What could not be undone now is left to DEL, which the runtime calls next.
-      try? detach(id, lan: lan, network) { manager }
+      try? detach(remains(of: id), lan: lan, network) { manager }
       throw error
     }
   }
@@ -73,7 +73,7 @@ extension Plugin {
         "CNI_CONTAINERID: attached already, in \(quoted(record.namespace)): \(quoted(id.container))",
         details: "DEL has to come first")
     }
-    try deleteRecorded(id, record, network)
+    try deleteRecorded(Remains(id: id, record: record), network)
   }
 
   /// Whether the far end is where the record says.
@@ -134,7 +134,7 @@ extension Plugin {
   ) throws(CNIError) -> AttachmentResult {
     var result = AttachmentResult(addresses: plan.addresses, routes: plan.routes, dns: plan.dns)
     if let manager {
-      result = try manager.add()
+      result = try addresses(from: manager, for: record)
       guard !result.addresses.isEmpty else { throw CNIError(.delegate, "\(manager.type): gave no address") }
       result.dns = plan.dns ?? result.dns
     }
@@ -147,5 +147,22 @@ extension Plugin {
     for index in result.addresses.indices { result.addresses[index].interface = 1 }
     try ContainerSide(interface: record.id.interface, namespace: namespace.descriptor).configure(result)
     return result
+  }
+
+  /// What the IPAM plug-in gives. Whether it has to be called to delete is known at any time, also to a DEL after
+  /// this process was killed.
+  private func addresses(
+    from manager: AddressManager, for record: AttachmentRecord
+  ) throws(CNIError) -> AttachmentResult {
+    var record = record
+    record.mayHaveAddresses = true
+    try attachments.save(record)
+    switch try manager.add() {
+    case .success(let result): return result
+    case .failure(let refusal):
+      record.mayHaveAddresses = false
+      try attachments.save(record)
+      throw refusal
+    }
   }
 }

@@ -20,6 +20,8 @@ struct AttachmentRecord: Equatable, Sendable {
   /// CNI_ARGS.
   let arguments: String
   let configuration: JSON
+  /// Whether the IPAM plug-in may have given it addresses: from before it is asked until it refuses.
+  var mayHaveAddresses = false
 }
 
 // MARK: - JSON
@@ -40,6 +42,7 @@ extension AttachmentRecord {
     object["mtu"] = mtu.map { .number($0) }
     object["arguments"] = .string(arguments)
     // As text: inside the record its own nesting could go deeper than what can be read.
+    object["addresses"] = .bool(mayHaveAddresses)
     object["configuration"] = .string(configuration.description)
     return .object(object)
   }
@@ -67,6 +70,8 @@ extension AttachmentRecord {
     mac = try reader.text("mac", as: "a MAC address")
     mtu = try reader.integer("mtu", in: LANLimits.mtu)
     arguments = try reader.requiredString("arguments")
+    // Plug-ins that did not write it yet may have asked.
+    mayHaveAddresses = try reader.flag("addresses") ?? true
     let text = try reader.requiredString("configuration")
     do throws(JSONError) {
       configuration = try JSON(parsing: text)

@@ -17,7 +17,7 @@ extension Plugin {
     }
     for record in records where record.network == configuration.name && !valid.contains(record.id) {
       do throws(CNIError) {
-        try deleteRecorded(record.id, record, network)
+        try deleteRecorded(Remains(id: record.id, record: record), network)
       } catch {
         failures.append(error)
       }

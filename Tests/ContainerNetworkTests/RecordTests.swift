@@ -71,6 +71,16 @@ import VirtualLAN
     }
   }
 
+  @Test("of a record that does not say whether addresses were asked for, some may be held")
+  func older() throws {
+    var record = try record()
+    #expect(try AttachmentRecord(json: record.json) == record)
+    let older = record.json.description.replacing(#""addresses":false,"#, with: "")
+    #expect(older != record.json.description)
+    record.mayHaveAddresses = true
+    #expect(try AttachmentRecord(json: JSON(parsing: older)) == record)
+  }
+
   @Test("a configuration that could not be read again is refused")
   func tooLong() throws {
     let record = try record(configuration: .string(String(repeating: "x", count: StateFile.longest)))

@@ -122,6 +122,53 @@ import VirtualLAN
     #expect(try sandbox.leftovers() == ["lan100", "vxlan100"])
   }
 
+  @Test("what an IPAM plug-in refused to ADD nobody has to delete: it may refuse every call")
+  func refusedAddresses() throws {
+    let text = configuration(#""ipam":{"type":"stub"}"#)
+    let sandbox = try Sandbox()
+    try sandbox.makeLAN("blue", vni: 100)
+    try sandbox.makeContainer("c1")
+    // As host-local does with a version it does not know.
+    try sandbox.makeAddressManager(failing: "$CNI_COMMAND")
+    let outcome = try sandbox.call("ADD", "c1", text)
+    #expect(outcome.status == 1 && outcome.message == "stub: no more", "\(outcome.output)")
+    #expect(try sandbox.leftovers() == ["lan100", "vxlan100"])
+    let deletion = try sandbox.call("DEL", "c1", text)
+    #expect(deletion.status == 0, "\(deletion.output)")
+    #expect(sandbox.addressManagerCalls.map { $0.prefix { $0 != " " } } == ["ADD", "DEL", "DEL"])
+    try sandbox.shell("rm /run/cni/stub")
+    #expect(try sandbox.call("DEL", "c1", text).status == 0)
+  }
+
+  @Test("addresses are taken back after a kill in the midst of ADD")
+  func killedWhileAsking() throws {
+    let text = configuration(#""ipam":{"type":"stub"}"#)
+    let sandbox = try Sandbox()
+    try sandbox.makeLAN("blue", vni: 100)
+    try sandbox.makeContainer("c1")
+    try sandbox.makeAddressManager()
+    try sandbox.shell("sed -i '2a [ $CNI_COMMAND = ADD ] && kill -9 $PPID' /run/cni/stub")
+    #expect(try sandbox.call("ADD", "c1", text).status != 0)
+    #expect(sandbox.records == ["c1:eth0.json"])
+    try sandbox.makeAddressManager(failing: "DEL")
+    #expect(try sandbox.call("DEL", "c1", text).code == .tryAgain)
+    #expect(try sandbox.leftovers() == ["lan100", "vxlan100", "c1:eth0.json"])
+    try sandbox.makeAddressManager()
+    #expect(try sandbox.call("DEL", "c1", text).status == 0)
+    #expect(try sandbox.leftovers() == ["lan100", "vxlan100"])
+  }
+
+  @Test("DEL takes away what it can also when the file system withholds the record")
+  func deleteWithheld() throws {
+    let (sandbox, _) = try sandbox()
+    try sandbox.shell("cd /var/lib/chaos/cni && rm c1:eth0.json && mkdir c1:eth0.json")
+    let outcome = try sandbox.call("DEL", "c1", configuration())
+    #expect(outcome.code == .system && outcome.message.contains("c1:eth0.json"), "\(outcome.output)")
+    #expect(try sandbox.link("eth0", in: "c1") == nil)
+    #expect(try sandbox.members(of: "lan100").isEmpty)
+    #expect(sandbox.records == ["c1:eth0.json"])
+  }
+
   // MARK: CHECK
 
   private static let address = #""address":"10.1.0.2/24","gateway":"10.1.0.1""#
