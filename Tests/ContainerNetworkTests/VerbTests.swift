@@ -2,9 +2,9 @@ import ChaosAPI
 import Foundation
 import NetworkAddresses
 import Testing
-import VirtualLAN
 
 @testable import ContainerNetwork
+@testable import VirtualLAN
 
 /// DEL, CHECK, GC, STATUS and VERSION, by calls of the built program on the real kernel.
 @Suite(.timeLimit(.minutes(2))) struct VerbTests {
@@ -239,6 +239,32 @@ import VirtualLAN
     #expect(try sandbox.call("CHECK", "c1", configuration(#""prevResult":\#(result)"#)).code == .changed)
   }
 
+  @Test(
+    "CHECK is content with routes that a later plug-in moved to another table, and with an MTU prevResult lacks")
+  func checkPolicyRouting() throws {
+    let members = #"\#(Self.address),"addresses":["fd00::2/64"],"gateway6":"fd00::1""#
+    let (sandbox, result) = try sandbox(members: members, version: "0.4.0")
+    let text = configuration(#"\#(members),"prevResult":\#(result)"#, version: "0.4.0")
+    let device = try #require(try sandbox.link("eth0", in: "c1")).index
+    // As the plug-ins sbr and tuning of the CNI project do.
+    try sandbox.ask("c1") { socket in
+      try socket.perform(.changeLink(.index(device), LinkChange(mtu: 1300)))
+      for gateway in ["10.1.0.1", "fd00::1"] {
+        let route = RouteRequest.addRoute(destination: nil, gateway: IPAddress(gateway)!, device: device)
+        try socket.perform(route.asDeletion())
+        try socket.perform(route.inTable(100))
+      }
+    }
+    let outcome = try sandbox.call("CHECK", "c1", text)
+    #expect(outcome.status == 0, "\(outcome.output)")
+    try sandbox.ask("c1") { socket in
+      let route = RouteRequest.addRoute(destination: nil, gateway: IPAddress("fd00::1")!, device: device)
+      try socket.perform(route.inTable(100).asDeletion())
+    }
+    let missing = try sandbox.call("CHECK", "c1", text)
+    #expect(missing.message == "the container: without its route to ::/0", "\(missing.output)")
+  }
+
   @Test("CHECK needs prevResult and a version that has it, and asks the IPAM plug-in")
   func checkNeeds() throws {
     let members = #""ipam":{"type":"stub"}"#
@@ -380,5 +406,23 @@ import VirtualLAN
       #expect(outcome.json["cniVersion"] != nil && outcome.json["details"] != nil)
     }
     #expect(try sandbox.leftovers().isEmpty)
+  }
+}
+
+extension RouteRequest {
+  /// For another table than the main one: `rtm_table` behind the message's header of 16 bytes.
+  fileprivate func inTable(_ table: UInt8) -> RouteRequest {
+    var message = message
+    message[20] = table
+    return RouteRequest(operation: operation, subject: subject, message: message)
+  }
+
+  /// RTM_DELROUTE instead of RTM_NEWROUTE, without the flags that go with that.
+  fileprivate func asDeletion() -> RouteRequest {
+    var message = message
+    message[4] = 25
+    message[6] = 1
+    message[7] = 0
+    return RouteRequest(operation: "delete route", subject: subject, message: message)
   }
 }
