@@ -16,8 +16,13 @@ extension Plugin {
     try replaceStale(id, network)
 
     do throws(CNIError) {
-      let record = try attach(id, lan: lan, plan: plan, namespace: namespace, network)
+      let (record, isFirst) = try attach(id, lan: lan, plan: plan, namespace: namespace, network)
       let result = try configure(record, plan: plan, manager: manager, namespace: namespace)
+      if let mac = record.mac, !result.addresses.isEmpty {
+        LANMembership(network: network).awaitReach(of: id.hostInterface, on: lan, isFirst: isFirst)
+        ContainerSide(interface: id.interface, namespace: namespace.descriptor)
+          .announce(result.addresses.map(\.address.address), at: mac)
+      }
       return previous?.appending(result) ?? result
     } catch {
       // What could not be undone now is left to DEL, which the runtime calls next.
@@ -88,10 +93,12 @@ extension Plugin {
   // MARK: The host's side
 
   /// Makes the pair and its place on the LAN, and writes down that it does.
+  ///
+  /// - Returns: the record, and whether the LAN had no member here before.
   private func attach(
     _ id: AttachmentID, lan: LANDefinition, plan: InterfacePlan, namespace: borrowing NamespaceHandle,
     _ network: HostNetwork
-  ) throws(CNIError) -> AttachmentRecord {
+  ) throws(CNIError) -> (AttachmentRecord, isFirst: Bool) {
     let descriptor = namespace.descriptor
     return try holdingLock(of: lan.bridge) { () throws(CNIError) in
       let current = try definition(of: try configuration.lan())
@@ -114,9 +121,9 @@ extension Plugin {
         try place.join(
           laid.bridge, host: id.hostInterface, mtu: lanMTU,
           .init(name: id.interface, mac: mac, mtu: mtu, namespace: descriptor))
-        try LANWiring(network: network).settle(laid)
       }
-      return record
+      let members = try CNIError.wrapping { try LANWiring(network: network).settle(laid) }
+      return (record, members == 1)
     }
   }
 
