@@ -101,7 +101,9 @@ let package = Package(
     tests(of: "Backends", ["CBackends", "CDevicePage", "DevicePages", "Xen"]),
     tests(of: "ImageStore", ["DomainBuilder"]),
     tests(of: "VirtualLAN", ["CNetlink", "NetworkAddresses"]),
-    tests(of: "ContainerNetwork", ["ChaosAPI", "NetworkAddresses", "StateFiles", "VirtualLAN", "chaos-cni"]),
+    tests(
+      of: "ContainerNetwork",
+      ["CContainer", "ChaosAPI", "NetworkAddresses", "StateFiles", "VirtualLAN", "chaos-cni"]),
     tests(of: "ChaosAPI", ["NetworkAddresses", "chaos"]),
     tests(of: "StateFiles"),
     tests(of: "Threads"),
