@@ -108,6 +108,12 @@ let package = Package(
     tests(
       of: "ShellPool",
       ["ChaosAPI", "DevicePages", "ImageStore", "NetworkAddresses", "StateFiles", "VirtualLAN", "Xen"]),
+    tests(
+      of: "chaosd",
+      [
+        "ChaosAPI", "Threads", .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+      ]),
     .testTarget(
       name: "ImageRuntimeTests", dependencies: ["CDevicePage", "ImageProtocols"], swiftSettings: strict),
   ]
