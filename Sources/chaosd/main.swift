@@ -29,7 +29,7 @@ if options.showsVersion {
 
 let logger = Logger(label: "chaosd") { StreamLogHandler.standardError(label: $0) }
 do {
-  try await Daemon(options, logger: logger).run()
+  try await Daemon(options, manager: .fromEnvironment(), logger: logger).run()
 } catch {
   fail("\(error)", status: 1)
 }
