@@ -12,6 +12,7 @@ struct DaemonOptions {
   var dom0Weight: UInt16?
   var showsHelp = false
   var showsVersion = false
+  var listsSteps = false
 
   static let help = """
     usage: chaosd [--socket PATH] [--backend PATH] [--backend-user NAME] [--pool-budget MIB]
@@ -27,6 +28,7 @@ struct DaemonOptions {
       --dom0-weight N      give dom0 this weight under Xen's credit2 scheduler (guests have 256), so that a guest
                            that starts does not hold up the host's own work; left alone unless given
       --max-connections N  the most connections at one time (default 1024; 32 of them are kept for root)
+      --list-steps         print the steps of every operation, as CHAOS_CRASH_AT and CHAOS_TRACE know them
       --version            print the version
       --help               print this text
     """
@@ -41,6 +43,7 @@ struct DaemonOptions {
       switch argument {
       case "--help", "-h": showsHelp = true
       case "--version": showsVersion = true
+      case "--list-steps": listsSteps = true
       case "--socket": socket = try Self.value(of: argument, &rest)
       case "--backend-user": backendUser = try Self.value(of: argument, &rest)
       case "--backend": backend = try Self.value(of: argument, &rest)

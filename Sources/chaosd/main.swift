@@ -1,6 +1,7 @@
 import ChaosAPI
 import Glibc
 import Logging
+import Toolstack
 
 signal(SIGPIPE, SIG_IGN)
 // Ended children (chaos-backend) are reaped by the kernel.
@@ -24,6 +25,10 @@ if options.showsHelp {
 }
 if options.showsVersion {
   print("chaosd \(Product.version)")
+  exit(0)
+}
+if options.listsSteps {
+  for step in Toolstack.stepNames { print(step) }
   exit(0)
 }
 
