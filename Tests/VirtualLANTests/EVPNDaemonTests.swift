@@ -296,6 +296,20 @@ private let routes = """
     #expect(daemons.bgpd.commands.contains("router bgp 65000"))
   }
 
+  @Test func aDamagedBlockIsNoReasonForStaticLANs() throws {
+    let frr = try FRRDouble()
+    let evpn = EVPN(frr.installation)
+    #expect(try evpn.defaultMode() == .static && evpn.isOff)
+    let block = try FRRConfiguration("").replacingBlock(with: client, routerID: routerID)
+    let text = String(decoding: block.bytes, as: UTF8.self)
+    try frr.write("frr.conf", text, mode: 0o640)
+    #expect(try evpn.defaultMode() == .evpn && !evpn.isOff)
+    try frr.write("frr.conf", text.replacing("! chaos end\n", with: ""), mode: 0o640)
+    let error = #expect(throws: EVPNError.self) { try evpn.defaultMode() }
+    #expect(error?.description.contains("do not come as one pair (line 1)") == true)
+    #expect(!evpn.isOff)
+  }
+
   @Test func theStatusNamesProblems() throws {
     let frr = try FRRDouble()
     let running = try FRRConfiguration("").replacingBlock(with: client, routerID: routerID)

@@ -355,6 +355,10 @@ extension HeldRoutes {
       #expect(try setting.found(network, 1).count == 2)
       try keeping(network, frr) { keeper in
         #expect(eventually { keeper.held.count == 2 })
+        // Damaged is not off.
+        try frr.write("frr.conf", "! chaos begin\n", mode: 0o640)
+        sleep(2)
+        #expect(keeper.held.count == 2)
         try frr.write("frr.conf", "log syslog\n", mode: 0o640)
         #expect(eventually { keeper.held.isEmpty })
       }

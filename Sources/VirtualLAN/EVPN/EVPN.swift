@@ -20,6 +20,18 @@ public final class EVPN: Sendable {
   /// - Throws: `EVPNError` when the file cannot be read or the block is damaged.
   public func settings() throws(EVPNError) -> EVPNSettings? { try configuration().settings }
 
+  /// What a LAN is when nobody said: one that spans hosts by BGP where this host speaks it.
+  ///
+  /// - Throws: `EVPNError` when FRR's configuration does not let that be known: a LAN that became static then would
+  ///   reach nobody, and nobody would see why.
+  public func defaultMode() throws(EVPNError) -> LANDefinition.Mode { try settings() == nil ? .static : .evpn }
+
+  /// Whether EVPN was switched off, as far as can be known: a damaged or unreadable configuration is no answer, and
+  /// the daemons go on by what they have.
+  var isOff: Bool {
+    do throws(EVPNError) { return try settings() == nil } catch { return false }
+  }
+
   private func configuration() throws(EVPNError) -> FRRConfiguration {
     try FRRConfiguration(try installation.read("frr.conf") ?? [])
   }

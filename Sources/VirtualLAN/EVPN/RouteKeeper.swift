@@ -206,8 +206,8 @@ extension RouteKeeper.Work {
       probes.abandon()
       return
     }
-    guard (try? keeper.evpn.settings()) ?? nil != nil else {
-      // Switched off: what vanishes now vanishes on purpose.
+    if keeper.evpn.isOff {
+      // What vanishes now vanishes on purpose.
       try remove(routes.releaseAll())
       return
     }
