@@ -156,8 +156,13 @@ private let routes = """
   private struct Daemons {
     let zebra, bgpd: DaemonDouble
 
-    init(_ frr: FRRDouble, suffix: String = ".vty", running: String = "", refuses: String? = nil) throws {
-      zebra = try DaemonDouble("\(frr.folder)/zebra\(suffix)")
+    init(
+      _ frr: FRRDouble, suffix: String = ".vty", running: String = "", zebra text: String = "",
+      refuses: String? = nil
+    ) throws {
+      zebra = try DaemonDouble("\(frr.folder)/zebra\(suffix)") { command in
+        DaemonDouble.answer(command == "show running-config" ? text : "")
+      }
       bgpd = try DaemonDouble("\(frr.folder)/bgpd\(suffix)") { command in
         if command == refuses { return DaemonDouble.answer("% No way\n", status: 13) }
         switch command {
@@ -235,6 +240,22 @@ private let routes = """
     let error = #expect(throws: EVPNError.self) { try EVPN(frr.installation).mend() }
     #expect(error?.description == "bgpd was given its settings and does not have them")
     #expect(daemons.bgpd.commands.contains("router bgp 65000"))
+  }
+
+  @Test func zebraIsToldThatTheDefaultRouteCounts() throws {
+    let block = try FRRConfiguration("").replacingBlock(with: client, routerID: routerID)
+    let text = String(decoding: block.bytes, as: UTF8.self)
+    let frr = try FRRDouble(configuration: text)
+    let daemons = try Daemons(frr, running: text, zebra: "frr defaults datacenter\n")
+    defer { daemons.stop() }
+    let evpn = EVPN(frr.installation)
+    // As after a start of zebra that read no file.
+    #expect(try evpn.mend())
+    let told = ["configure terminal"] + FRRConfiguration.nextHopTracking + ["end"]
+    #expect(daemons.zebra.commands.suffix(4) == told)
+    try evpn.disable()
+    let untold = ["configure terminal"] + FRRConfiguration.nextHopTracking.map { "no \($0)" } + ["end"]
+    #expect(daemons.zebra.commands.suffix(4) == untold)
   }
 
   @Test func disablingSaysFarewellAndRestoresTheFile() throws {
