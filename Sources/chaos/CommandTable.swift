@@ -33,7 +33,8 @@ let socketOption = Option(
   summary: "Reach chaosd at this socket instead of $CHAOS_SOCKET or /run/chaos/chaosd.sock.")
 
 private let memoryOption = Option(
-  name: "memory", value: .init(name: "MIB"), summary: "The guest's memory in MiB; default 8.")
+  name: "memory", value: .init(name: "MIB"),
+  summary: "The guest's memory in MiB, or with a unit, as 64M or 1G; default 8.")
 
 private let vcpusOption = Option(
   name: "vcpus", value: .init(name: "N"), summary: "The number of virtual CPUs; default 1.")

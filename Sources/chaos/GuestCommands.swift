@@ -79,8 +79,13 @@ extension ImageReference {
 
 func logs(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   var client = invocation.client()
-  try client.openLog(invocation.operands[0], follow: invocation.has("follow"))
-  while let bytes = try client.readStream() { printOut(bytes) }
+  let reference = invocation.operands[0]
+  try client.openLog(reference, follow: invocation.has("follow"))
+  do throws(APIError) {
+    while let bytes = try client.readStream() { printOut(bytes) }
+  } catch {
+    throw error.cuttingOff(reference)
+  }
   return .success
 }
 

@@ -114,15 +114,40 @@ struct CommandLineTests {
     #expect(help("lan peer x") == "chaos lan peer --help")
   }
 
+  @Test("memory may have a unit")
+  func units() throws {
+    let sizes = [
+      "64": 64, "64M": 64, "64MiB": 64, "1G": 1024, "1GiB": 1024, "2T": 2_097_152, "2048K": 2, "1024KiB": 1,
+    ]
+    for (text, size) in sizes {
+      #expect(try invocation("create --memory \(text)").mebibytes("memory") == size)
+      #expect(try invocation("pool set --budget \(text)").mebibytes("budget") == size)
+    }
+    for text in ["", "M", "64m", "64MB", "64 M", "1.5G", "-1", "+1", "1000K", "9999999999", "64MiBs", "0x1", "٣"] {
+      let create = try Invocation(findCommand("create"), ["--memory", text])
+      #expect(
+        message { _ = try create.mebibytes("memory") }
+          == "option '--memory': expected MiB, as 64, 64M or 1G, got '\(text)'")
+    }
+    #expect(try invocation("create --memory 999999999T").mebibytes("memory") == 999_999_999 << 20)
+    #expect(try invocation("create").mebibytes("memory") == nil)
+    for (text, size) in ["256": 256, "256K": 256, "1M": 1024, "999999999T": 999_999_999 << 30] {
+      #expect(try invocation("create --window \(text)").kibibytes("window") == size)
+    }
+    #expect(
+      message { _ = try invocation("create --window 1X").kibibytes("window") }
+        == "option '--window': expected KiB, as 256, 256K or 1M, got '1X'")
+  }
+
   @Test("numbers are whole and plain")
   func numbers() throws {
     for text in ["", "1x", "+1", "1.0", "0x10", "99999999999999999999"] {
-      let create = try invocation("create --memory=\(text)")
+      let create = try invocation("create --vcpus=\(text)")
       #expect(
-        message { _ = try create.integer("memory") }
-          == "option '--memory': expected an integer, got '\(text)'")
+        message { _ = try create.integer("vcpus") }
+          == "option '--vcpus': expected an integer, got '\(text)'")
     }
-    #expect(try invocation("create --memory=-1").integer("memory") == -1)
+    #expect(try invocation("create --vcpus=-1").integer("vcpus") == -1)
     #expect(message { _ = try invocation("create --timeout -1").timeout(default: 30) } != nil)
     #expect(message { _ = try invocation("create --timeout 86401").timeout(default: 30) } != nil)
     #expect(try invocation("create --timeout 0").timeout(default: 30) == 0)
