@@ -82,7 +82,7 @@ private func createSeveral(
 
 /// How long `--wait` waits in all, however many guests there are.
 private struct WaitLimit {
-  private let end: Int
+  private let deadline: Deadline
 
   /// Nil: nothing is to be waited for.
   init?(_ invocation: Invocation, _ request: CreateRequest) throws(APIError) {
@@ -92,14 +92,13 @@ private struct WaitLimit {
       return nil
     }
     if request.paused { throw invocation.usage("--wait cannot be used with a paused guest") }
-    end = monotonicMilliseconds() + seconds * 1000
+    deadline = Deadline(seconds: seconds)
   }
 
   func ready(
     _ reference: String, _ client: inout ChaosClient
   ) throws(APIError) -> GuestInfo {
-    let left = max(0, end - monotonicMilliseconds())
-    return try client.waitUntilReady(reference, timeoutSeconds: (left + 999) / 1000)
+    try client.waitUntilReady(reference, timeoutSeconds: deadline.secondsLeft)
   }
 }
 
@@ -133,6 +132,7 @@ func createRequest(_ invocation: Invocation) throws(APIError) -> CreateRequest {
   if let uuid = invocation.value("uuid") { request.uuid = uuid }
   if let count = try invocation.integer("count") { request.count = count }
   if let window = try invocation.kibibytes("window") { request.windowKiB = window }
+  try invocation.applyLifeCycle(to: &request)
   if invocation.has("paused") { request.paused = true }
   if invocation.has("no-pool") { request.pool = false }
   if invocation.has("vif") {

@@ -69,6 +69,11 @@ func monotonicMilliseconds() -> Int {
   return now.tv_sec * 1000 + now.tv_nsec / 1_000_000
 }
 
+/// Whatever signals do not end the process cut it short.
+func sleep(milliseconds: Int) {
+  _ = poll(nil, 0, Int32(clamping: milliseconds))
+}
+
 /// What the system says of an error number.
 func errorText(_ code: Int32) -> String {
   String(cString: strerror(code))
