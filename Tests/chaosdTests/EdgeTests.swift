@@ -19,6 +19,19 @@ import Threads
     }
   }
 
+  @Test func listenerOfAServiceManagerIsUsed() async throws {
+    let server = try await TestServer { path in
+      let listener = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+      _ = withAddress(path) { bind(listener, $0, $1) }
+      listen(listener, 16)
+      return listener
+    }
+    let client = try TestClient(server.path)
+    client.say(request("POST", "/now", body: "one"))
+    #expect(await client.hear(until: "one").hasPrefix("HTTP/1.1 200 OK"))
+    try await server.stop()
+  }
+
   // MARK: Time-outs
 
   @Test func silentClientIsLeft() async throws {

@@ -95,11 +95,17 @@ struct TestServer {
   let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
   let channel: any Channel
 
-  init(_ limits: Limits = Limits(), audit: AuditLog? = nil) async throws {
+  /// - Parameter listener: listens at the path already, as one of a service manager's.
+  init(_ limits: Limits = Limits(), audit: AuditLog? = nil, listener: ((String) -> Int32)? = nil) async throws {
     let pool = try BlockingPool(
       name: "test", .init(threads: limits.blockingThreads, queued: limits.blockingQueue))
     edge = Edge(pool: pool, limits: limits, audit: audit)
-    channel = try await APIServer(router, edge, group: group) { _ in }.listen(at: path)
+    let server = APIServer(router, edge, group: group) { _ in }
+    if let listener {
+      channel = try await server.listen(on: listener(path))
+    } else {
+      channel = try await server.listen(at: path)
+    }
   }
 
   func stop() async throws {
@@ -142,14 +148,7 @@ final class TestClient: Sendable {
   }
 
   private func connect(_ path: String) throws(Failure) {
-    var address = sockaddr_un()
-    address.sun_family = sa_family_t(AF_UNIX)
-    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
-    let result = withUnsafePointer(to: &address) { pointer in
-      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        Glibc.connect(socket, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
-      }
-    }
+    let result = withAddress(path) { Glibc.connect(socket, $0, $1) }
     if result < 0 { throw Failure(errno: errno) }
   }
 
@@ -221,4 +220,16 @@ final class TestClient: Sendable {
 
 func request(_ method: String, _ path: String, body: String = "", headers: String = "") -> String {
   "\(method) \(path) HTTP/1.1\r\nhost: c\r\ncontent-length: \(body.utf8.count)\r\n\(headers)\r\n\(body)"
+}
+
+/// Calls `body` with a unix socket's address.
+func withAddress<Result>(_ path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Result) -> Result {
+  var address = sockaddr_un()
+  address.sun_family = sa_family_t(AF_UNIX)
+  withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+  return withUnsafePointer(to: &address) { pointer in
+    pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+      body($0, socklen_t(MemoryLayout<sockaddr_un>.size))
+    }
+  }
 }
