@@ -240,7 +240,7 @@ public final class BackendServer {
   // MARK: Control connections
 
   private func acceptConnections() {
-    while let accepted = listener.accept() {
+    while let accepted = try? listener.accept() {
       let raw = accepted.raw
       connections[raw] = Connection(ControlSocket(adopting: accepted))
       watch(raw, .connection)
@@ -271,7 +271,8 @@ public final class BackendServer {
       request = try ControlProtocol.Request(decoding: bytes)
     } catch {
       for descriptor in descriptors { close(descriptor) }
-      return .failed(errno: EPROTO, message: "not a request of protocol version \(ControlProtocol.version)")
+      return .failed(
+        errno: EPROTO, message: "not a request of protocol version \(ControlProtocol.Version.current.rawValue)")
     }
     do {
       return try perform(request, descriptors, on: connection)
@@ -291,7 +292,7 @@ public final class BackendServer {
     _ request: ControlProtocol.Request, _ descriptors: [Int32], on connection: Connection
   ) throws -> ControlProtocol.Reply? {
     switch request {
-    case .attach(let key, let vifs):
+    case .attach(let key, let vifs, _):
       try attach(key, vifs, descriptors)
       return .done
     case .attachVif(let key, let vif):
@@ -305,6 +306,7 @@ public final class BackendServer {
     }
     switch request {
     case .attach, .attachVif, .console: break
+    case .resetVif(let key, _): throw BackendError("reset a vif of domain \(key.domain)", errno: EOPNOTSUPP)
     case .detach(let key): detach(key)
     case .rename(let key, let handle): try served(key).rename(to: handle)
     case .detachVif(let key, let slot): detachVif(key, slot: Int(slot))

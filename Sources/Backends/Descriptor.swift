@@ -16,20 +16,3 @@ public struct Descriptor: ~Copyable, Sendable {
     return raw
   }
 }
-
-/// What the kernel refused a back-end.
-public struct BackendError: Error, CustomStringConvertible {
-  /// What was being done, to what.
-  public let operation: String
-  public let errno: Int32
-
-  public init(_ operation: String, errno: Int32) {
-    self.operation = operation
-    self.errno = errno
-  }
-
-  /// Reads errno; call it right after the call that failed.
-  static func last(_ operation: String) -> BackendError { BackendError(operation, errno: Glibc.errno) }
-
-  public var description: String { "\(operation): \(String(cString: strerror(errno)))" }
-}

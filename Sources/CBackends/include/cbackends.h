@@ -47,7 +47,8 @@ int cbackends_set_no_new_privileges(void);
 /* Sends one message with descriptors. */
 ssize_t cbackends_send(int fd, const void *bytes, size_t length, const int *descriptors, size_t count);
 /* Receives one message. On entry *count is the room in descriptors; on return it is how many came, each
- * close-on-exec. Returns -1 with EMSGSIZE, all descriptors closed, when message or descriptors were cut. */
+ * close-on-exec. Returns -1, all descriptors closed, when something was cut: EMSGSIZE for bytes or descriptors
+ * beyond the room, EMFILE for descriptors that this process has no number left for. */
 ssize_t cbackends_receive(int fd, void *bytes, size_t length, int *descriptors, size_t *count);
 
 #endif
