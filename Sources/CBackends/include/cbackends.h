@@ -22,6 +22,7 @@ static const unsigned long cbackends_vhost_set_vring_base = VHOST_SET_VRING_BASE
 static const unsigned long cbackends_vhost_set_vring_addr = VHOST_SET_VRING_ADDR;
 static const unsigned long cbackends_vhost_set_vring_kick = VHOST_SET_VRING_KICK;
 static const unsigned long cbackends_vhost_set_vring_call = VHOST_SET_VRING_CALL;
+static const unsigned long cbackends_vhost_set_vring_err = VHOST_SET_VRING_ERR;
 static const unsigned long cbackends_vhost_net_set_backend = VHOST_NET_SET_BACKEND;
 
 /* ioctl(2) with a pointer argument. */
