@@ -31,8 +31,11 @@ extension Target {
     if let request = try? ControlProtocol.Request(decoding: bytes) {
       expect(request.encoded() == bytes, "\(request) was \(bytes)")
     }
+    guard let version = ControlProtocol.statedVersion(of: bytes).flatMap(ControlProtocol.Version.init) else {
+      return
+    }
     if let event = try? ControlProtocol.Event(decodingEvent: bytes) {
-      expect(event.encodedEvent() == bytes, "\(event) was \(bytes)")
+      expect(event.encodedEvent(for: version) == bytes, "\(event) was \(bytes)")
     }
     switch try? ControlProtocol.Reply(decoding: bytes) {
     case nil: break
@@ -40,7 +43,7 @@ extension Target {
     case .failed(let errno, let message):
       let again = ControlProtocol.Reply.failed(errno: errno, message: message).encoded()
       expect((try? ControlProtocol.Reply(decoding: again)) != nil, "\(message)")
-    case .some(let reply): expect(reply.encoded() == bytes, "\(reply) was \(bytes)")
+    case .some(let reply): expect(reply.encoded(for: version) == bytes, "\(reply) was \(bytes)")
     }
   }
 }
@@ -89,10 +92,12 @@ private func page(vifs: Int) -> [UInt8] {
 private let messages: [[UInt8]] = {
   let domain = DomainID(rawValue: 7)
   let key = ControlProtocol.DomainKey(domain: domain, handle: DomainHandle(Array(0xa0...0xaf))!)
-  let status = ControlProtocol.Status(key: key, status: 1, acknowledged: 2)
+  let status = ControlProtocol.Status(
+    key: key, status: 1, acknowledged: 2, brokenVifs: [ControlProtocol.BrokenVif(slot: 3, reason: .rings)])
   let vif = ControlProtocol.Vif(slot: 0, windowFrames: 64, features: 3)
   let requests: [ControlProtocol.Request] = [
-    .attach(key, vifs: [vif]), .detach(key), .rename(key, to: key.handle), .attachVif(key, vif),
+    .attach(key, vifs: [vif], partial: true), .detach(key), .resetVif(key, slot: 2), .rename(key, to: key.handle),
+    .attachVif(key, vif),
     .detachVif(key, slot: 1),
     .setFeatures(key, slot: 0, features: 3),
     .console(key, follow: true, input: false), .powerctl(key, bits: 1), .list(from: domain), .subscribe,
@@ -100,5 +105,8 @@ private let messages: [[UInt8]] = {
   let replies: [ControlProtocol.Reply] = [
     .done, .failed(errno: 19, message: "domain 7 is not served"), .domains([status]),
   ]
-  return requests.map { $0.encoded() } + replies.map { $0.encoded() } + [status.encodedEvent()]
+  return requests.compactMap { $0.encoded() }
+    + ControlProtocol.Version.allCases.flatMap { version in
+      replies.map { $0.encoded(for: version) } + [status.encodedEvent(for: version)]
+    }
 }()

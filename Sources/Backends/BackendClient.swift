@@ -1,39 +1,81 @@
 import Glibc
-import Synchronization
 import Xen
 
-/// chaosd's side of the control protocol. Requests from different threads take turns.
+/// chaosd's side of the control protocol: a connection that is made when first needed and again after it was lost, on
+/// which requests from different threads take turns.
+///
+/// No call waits for ever. While the back-end is known not to answer, callers are told so at once, but for one at a time
+/// that looks whether it does again.
 public final class BackendClient: Sendable {
-  private let connection: Mutex<Connection>
+  /// How long a caller waits.
+  public struct Limits: Sendable {
+    /// For a turn, and again for the reply.
+    public var request = Duration.seconds(5)
+    /// For a back-end that was started to listen.
+    public var start = Duration.seconds(5)
+    /// For a sign of life of a back-end that is known not to answer, and between two looks.
+    public var look = Duration.milliseconds(500)
 
-  private struct Connection: ~Copyable {
-    let socket: ControlSocket
+    public init() {}
   }
 
-  /// Connects to the back-end listening at `path`.
-  public init(path: String) throws(BackendError) {
-    connection = Mutex(Connection(socket: try ControlSocket.connect(to: path)))
+  private let path: String
+  private let limits: Limits
+  private let start: (@Sendable () throws(BackendError) -> Void)?
+  private let turns = ConnectionTurns()
+
+  /// - Parameters:
+  ///   - path: where the back-end listens.
+  ///   - start: starts one, called when none listens; nil where that is somebody else's to do.
+  public init(
+    path: String, limits: Limits = Limits(), start: (@Sendable () throws(BackendError) -> Void)? = nil
+  ) {
+    self.path = path
+    self.limits = limits
+    self.start = start
   }
 
   /// Sends a request and waits for its reply. The descriptors stay the caller's.
   ///
-  /// - Throws: ``BackendError``: what the back-end answered, or EPIPE when it is gone.
+  /// - Throws: ``BackendError``: what the back-end answered, or that it is unavailable. The request that meets a dead
+  ///   back-end fails; the next one starts another.
   @discardableResult
   public func perform(
     _ request: ControlProtocol.Request, descriptors: [Int32] = []
   ) throws(BackendError) -> ControlProtocol.Reply {
-    let reply = try connection.withLock { connection throws(BackendError) in
-      try connection.socket.send(request.encoded(), descriptors: descriptors)
-      guard let (bytes, _) = try connection.socket.receive() else {
-        throw BackendError("chaos-backend closed the connection", errno: EPIPE)
+    let turn = try turns.take(within: limits.request)
+    let reply = try perform(request, descriptors, turn)
+    if case .failed(let errno, let message) = reply { throw BackendError(message, errno: errno) }
+    return reply
+  }
+
+  private func perform(
+    _ request: ControlProtocol.Request, _ descriptors: [Int32], _ turn: consuming ConnectionTurns.Turn
+  ) throws(BackendError) -> ControlProtocol.Reply {
+    var turn = turn
+    let connection: BackendConnection
+    do throws(BackendError) {
+      if let open = turn.takeConnection() {
+        connection = open
+      } else {
+        connection = try connect(isDoubtful: turn.isDoubtful)
       }
-      return bytes
+    } catch {
+      turns.end(turn, outage: error, for: limits.look)
+      throw error
     }
-    guard let decoded = try? ControlProtocol.Reply(decoding: reply) else {
-      throw BackendError("chaos-backend speaks another protocol version", errno: EPROTO)
+    do throws(BackendError) {
+      let reply = try connection.perform(request, descriptors: descriptors, within: limits.request)
+      turns.end(turn, keeping: connection)
+      return reply
+    } catch {
+      switch (error.kind, error.errno) {
+      case (.unsupported, _): turns.end(turn, keeping: connection)
+      case (_, ETIMEDOUT): turns.end(turn, outage: error, for: limits.look)
+      default: turns.end(turn)
+      }
+      throw error
     }
-    if case .failed(let errno, let message) = decoded { throw BackendError(message, errno: errno) }
-    return decoded
   }
 
   /// Every domain the back-end serves.
@@ -49,22 +91,47 @@ public final class BackendClient: Sendable {
       from = DomainID(rawValue: number + 1)
     }
   }
+
+  /// - Parameter isDoubtful: the last one did not answer, so that this is not worth a long wait.
+  private func connect(isDoubtful: Bool) throws(BackendError) -> BackendConnection {
+    let answer = isDoubtful ? limits.look : limits.request
+    let end = ContinuousClock.now + (isDoubtful ? limits.look : limits.start)
+    var isStarted = false
+    while true {
+      do {
+        return try BackendConnection(path: path, within: answer)
+      } catch {
+        guard let start, Self.meansNoneListens(error.errno) else { throw error }
+        if !isStarted { try start() }
+        isStarted = true
+        // It listens within milliseconds; the limit is for a host under heavy load.
+        guard ContinuousClock.now < end else {
+          throw BackendError("chaos-backend does not listen on \(path)", errno: ETIMEDOUT, kind: .unavailable)
+        }
+        usleep(5000)
+      }
+    }
+  }
+
+  /// The last two come from one that just ends.
+  private static func meansNoneListens(_ code: Int32) -> Bool {
+    [ENOENT, ECONNREFUSED, EPIPE, ECONNRESET].contains(code)
+  }
 }
 
-/// A connection on which the back-end tells of powerctl changes.
+/// A connection on which the back-end tells of powerctl changes and broken vifs.
 public struct BackendEvents: ~Copyable, Sendable {
   private let socket: ControlSocket
 
   public init(path: String) throws(BackendError) {
-    let socket = try ControlSocket.connect(to: path)
-    try socket.send(ControlProtocol.Request.subscribe.encoded())
-    self.socket = socket
+    socket = try BackendConnection(path: path, within: BackendClient.Limits().request).subscribe()
   }
 
   /// Waits for the next event; nil when the back-end is gone.
   public func next() -> ControlProtocol.Event? {
     while true {
-      guard let (bytes, _) = try? socket.receive() else { return nil }
+      guard let (bytes, descriptors) = try? socket.receive() else { return nil }
+      for descriptor in descriptors { close(descriptor) }
       if let event = try? ControlProtocol.Event(decodingEvent: bytes) { return event }
     }
   }

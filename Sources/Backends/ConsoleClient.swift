@@ -8,24 +8,52 @@ struct ConsoleClient: ~Copyable {
   private let socket: Descriptor
   let acceptsInput: Bool
   /// Ends once everything pending is written.
-  private let endsWhenDrained: Bool
-  private var pending: [UInt8]
+  private var endsWhenDrained: Bool
+  /// Whether what was logged before has come, which goes out before `pending`.
+  private(set) var hasBegun = false
+  private var pending: [UInt8] = []
   /// Bytes dropped before `pending` that the reader has not been told of.
   private var lost = 0
   /// What is being told of a loss. Goes out before `pending` and is never dropped itself.
   private var notice: [UInt8] = []
+  /// The loss that `notice` tells of.
+  private var noticed = 0
 
-  init(socket: consuming Descriptor, follow: Bool, input: Bool, replay: [UInt8]) {
+  init(socket: consuming Descriptor, follow: Bool, input: Bool) {
     _ = fcntl(socket.raw, F_SETFL, fcntl(socket.raw, F_GETFL) | O_NONBLOCK)
     self.socket = socket
     acceptsInput = input
     endsWhenDrained = !follow
-    pending = replay
   }
 
   var raw: Int32 { socket.raw }
 
-  var wantsToWrite: Bool { !pending.isEmpty || !notice.isEmpty }
+  var wantsToWrite: Bool { hasBegun && (!pending.isEmpty || !notice.isEmpty || lost > 0) }
+
+  /// Shows what was logged until the client was made; nil when the log does not say. Output since then waits for it.
+  mutating func begin(replay: [UInt8]?) {
+    guard !hasBegun else { return }
+    hasBegun = true
+    if let replay {
+      pending = replay + pending
+    } else {
+      notice = Array("[the log does not answer: earlier output is not shown]\n".utf8)
+    }
+  }
+
+  /// Nothing more will come: ends once everything pending is written.
+  mutating func finish() { endsWhenDrained = true }
+
+  /// Gives up on a reader that does not read: says in a last line what it misses, as far as there is room.
+  mutating func cut() {
+    // A unix socket keeps what was sent for a reader that comes back. It is full, so it gets more room (net/core/sock.c
+    // doubles this, up to net.core.wmem_max).
+    var room: Int32 = 1 << 20
+    setsockopt(raw, SOL_SOCKET, SO_SNDBUF, &room, socklen_t(MemoryLayout<Int32>.size))
+    let line = Array(
+      "\n[\(noticed + lost + pending.count) bytes of output lost: the reader stopped reading]\n".utf8)
+    _ = send(raw, line, line.count, Int32(MSG_NOSIGNAL))
+  }
 
   mutating func append(_ bytes: [UInt8]) {
     pending += bytes
@@ -40,9 +68,10 @@ struct ConsoleClient: ~Copyable {
 
   /// Writes what the reader takes.
   mutating func flush() -> Outcome {
-    while true {
+    while hasBegun {
       if notice.isEmpty && lost > 0 {
         notice = Array("\n[\(lost) bytes of output lost: the reader is too slow]\n".utf8)
+        noticed = lost
         lost = 0
       }
       let next = notice.isEmpty ? pending : notice
@@ -50,13 +79,14 @@ struct ConsoleClient: ~Copyable {
       let written = send(raw, next, next.count, Int32(MSG_NOSIGNAL))
       if written > 0 {
         if notice.isEmpty { pending.removeFirst(written) } else { notice.removeFirst(written) }
+        if notice.isEmpty { noticed = 0 }
       } else if written < 0 && errno == EINTR {
         continue
       } else {
         return written < 0 && errno == EAGAIN ? .open : .finished
       }
     }
-    return endsWhenDrained ? .finished : .open
+    return endsWhenDrained && hasBegun ? .finished : .open
   }
 
   enum Input {

@@ -5,9 +5,20 @@ import Xen
 ///
 /// A connection that has sent ``Request/subscribe`` gets ``Event``s instead of replies from then on.
 /// Decoders are total: the socket is root's, but a version that does not fit must be refused, not guessed.
+///
+/// chaosd and chaos-backend are replaced one after the other, so a client speaks its peer's version when that is an
+/// older one. It learns it from the answer to its first request: a back-end answers a version it does not know with
+/// a failure in its own.
 public enum ControlProtocol {
   /// Raised with every incompatible change; the first field of every message.
-  public static let version: UInt16 = 2
+  public enum Version: UInt16, CaseIterable, Sendable {
+    /// chaos 0.1.0. Some requests name domains by number alone; nothing is said of broken vifs.
+    case one = 1
+    case two = 2
+
+    public static let current = Version.two
+  }
+
   /// Longest message in bytes.
   public static let maxMessage = 32768
 
@@ -28,10 +39,32 @@ public enum ControlProtocol {
     }
   }
 
+  /// A vif that is not served though it should be.
+  public struct BrokenVif: Equatable, Sendable {
+    public enum Reason: UInt8, CaseIterable, Sendable {
+      /// A frame of its window cannot be mapped: the guest gave it up.
+      case unmappedFrame
+      /// The kernel refused a vhost-net instance or a port for it.
+      case notStarted
+      /// The kernel stopped at what the guest wrote into its rings.
+      case rings
+    }
+
+    /// ABI slot, 0..<15.
+    public var slot: UInt8
+    public var reason: Reason
+
+    public init(slot: UInt8, reason: Reason) {
+      self.slot = slot
+      self.reason = reason
+    }
+  }
+
   public enum Request: Equatable, Sendable {
     /// Serve a domain. Descriptors: privcmd and evtchn restricted to it, its console log, then a tap queue and
-    /// a vhost-net instance for each vif.
-    case attach(DomainKey, vifs: [Vif])
+    /// a vhost-net instance for each vif. If `partial`, vifs that cannot be served are told of in the domain's
+    /// status and the rest is served; otherwise one of them fails the request.
+    case attach(DomainKey, vifs: [Vif], partial: Bool = false)
     /// Stop serving a domain and let go of everything of it.
     case detach(DomainKey)
     /// The domain has another handle from now on (a shell was told who it is). Serving goes on meanwhile.
@@ -41,6 +74,9 @@ public enum ControlProtocol {
     case attachVif(DomainKey, Vif)
     /// Stop serving one vif. Not an error when it is not served.
     case detachVif(DomainKey, slot: UInt8)
+    /// Begin a vif anew, broken or not: its window is mapped again, its rings are zeroed, and the guest is asked to
+    /// start at index 0. The tap queue stays. Descriptors: privcmd restricted to the domain, a vhost-net instance.
+    case resetVif(DomainKey, slot: UInt8)
     /// The features in force on a vif changed (an image was loaded into a blank shell).
     case setFeatures(DomainKey, slot: UInt8, features: UInt64)
     /// Show a domain's console on the stream socket that comes along: what is in the log, then, if `follow`,
@@ -57,13 +93,17 @@ public enum ControlProtocol {
     public var key: DomainKey
     /// CHAOS_STATUS_* bits. Written by the guest.
     public var status: UInt32
-    /// Request bits the guest has taken up. Written by the guest.
+    /// Request bits the guest has taken up. Written by the guest. In an event also bits that it had set since the
+    /// event before, if only for a moment.
     public var acknowledged: UInt32
+    /// In the order of their slots, each once.
+    public var brokenVifs: [BrokenVif]
 
-    public init(key: DomainKey, status: UInt32, acknowledged: UInt32) {
+    public init(key: DomainKey, status: UInt32, acknowledged: UInt32, brokenVifs: [BrokenVif] = []) {
       self.key = key
       self.status = status
       self.acknowledged = acknowledged
+      self.brokenVifs = brokenVifs
     }
   }
 
@@ -73,7 +113,8 @@ public enum ControlProtocol {
     case domains([Status])
   }
 
-  /// The guest changed its half of the powerctl page.
+  /// The guest changed its half of the powerctl page, or a vif broke. A guest that changes it faster than a few times a
+  /// second is told of less often; the newest state always comes.
   public typealias Event = Status
 }
 
@@ -83,15 +124,23 @@ public struct ControlMessageError: Error, Equatable {}
 // MARK: - Encoding
 
 private struct Writer {
+  let version: ControlProtocol.Version
   var bytes: [UInt8] = []
 
   mutating func put(_ value: some FixedWidthInteger) {
     withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
   }
 
+  mutating func put(_ flag: Bool) { put(UInt8(flag ? 1 : 0)) }
+
   mutating func put(_ key: ControlProtocol.DomainKey) {
     put(key.domain.rawValue)
     bytes += key.handle.octets
+  }
+
+  /// Names a domain in the requests that version 1 has no handle in.
+  mutating func putName(_ key: ControlProtocol.DomainKey) {
+    if version == .one { put(key.domain.rawValue) } else { put(key) }
   }
 
   mutating func put(_ vif: ControlProtocol.Vif) {
@@ -104,12 +153,18 @@ private struct Writer {
     put(status.key)
     put(status.status)
     put(status.acknowledged)
+    guard version != .one else { return }
+    // One mask of slots a reason, so that all statuses have one length.
+    for reason in ControlProtocol.BrokenVif.Reason.allCases {
+      put(status.brokenVifs.reduce(UInt16(0)) { $1.reason == reason ? $0 | 1 << UInt16($1.slot) : $0 })
+    }
   }
 }
 
 private struct Reader {
   private let bytes: [UInt8]
   private var at = 0
+  private(set) var version = ControlProtocol.Version.current
 
   init(_ bytes: [UInt8]) { self.bytes = bytes }
 
@@ -147,7 +202,25 @@ private struct Reader {
   }
 
   mutating func status() throws(ControlMessageError) -> ControlProtocol.Status {
-    ControlProtocol.Status(key: try key(), status: try integer(), acknowledged: try integer())
+    var status = ControlProtocol.Status(key: try key(), status: try integer(), acknowledged: try integer())
+    if version != .one { status.brokenVifs = try brokenVifs() }
+    return status
+  }
+
+  private mutating func brokenVifs() throws(ControlMessageError) -> [ControlProtocol.BrokenVif] {
+    var vifs: [ControlProtocol.BrokenVif] = []
+    var seen: UInt16 = 0x8000
+    for reason in ControlProtocol.BrokenVif.Reason.allCases {
+      let mask: UInt16 = try integer()
+      // A vif is broken for one reason.
+      guard mask & seen == 0 else { throw ControlMessageError() }
+      seen |= mask
+      guard mask != 0 else { continue }
+      for slot in UInt8(0)..<15 where mask & 1 << UInt16(slot) != 0 {
+        vifs.append(ControlProtocol.BrokenVif(slot: slot, reason: reason))
+      }
+    }
+    return vifs.sorted { $0.slot < $1.slot }
   }
 
   mutating func flag() throws(ControlMessageError) -> Bool {
@@ -158,9 +231,12 @@ private struct Reader {
     }
   }
 
-  /// Reads the version and the message's type.
-  mutating func header() throws(ControlMessageError) -> UInt16 {
-    guard try integer(UInt16.self) == ControlProtocol.version else { throw ControlMessageError() }
+  /// Reads the version, which is one of `versions`, and the message's type.
+  mutating func header(_ versions: [ControlProtocol.Version]) throws(ControlMessageError) -> UInt16 {
+    guard let version = ControlProtocol.Version(rawValue: try integer()), versions.contains(version) else {
+      throw ControlMessageError()
+    }
+    self.version = version
     return try integer()
   }
 
@@ -169,74 +245,99 @@ private struct Reader {
   }
 }
 
-private func message(_ type: UInt16, _ body: (inout Writer) -> Void = { _ in }) -> [UInt8] {
-  var writer = Writer()
-  writer.put(ControlProtocol.version)
+private func message(
+  _ version: ControlProtocol.Version, _ type: UInt16, _ body: (inout Writer) -> Void = { _ in }
+) -> [UInt8] {
+  var writer = Writer(version: version)
+  writer.put(version.rawValue)
   writer.put(type)
   body(&writer)
   return writer.bytes
 }
 
+extension ControlProtocol {
+  /// The version that a message says it is of, known or not; nil when it is too short to say.
+  static func statedVersion(of bytes: [UInt8]) -> UInt16? {
+    var reader = Reader(bytes)
+    return try? reader.integer()
+  }
+}
+
 extension ControlProtocol.Request {
-  public func encoded() -> [UInt8] {
+  /// The request's bytes in a version of the protocol; nil when that has no such request.
+  public func encoded(for version: ControlProtocol.Version = .current) -> [UInt8]? {
     switch self {
-    case .attach(let key, let vifs):
-      message(1) { writer in
+    case .attach(let key, let vifs, let partial):
+      message(version, 1) { writer in
         writer.put(key)
+        if version != .one { writer.put(partial) }
         writer.put(UInt8(vifs.count))
-        for vif in vifs {
-          writer.put(vif)
-        }
+        for vif in vifs { writer.put(vif) }
       }
-    case .detach(let key): message(2) { $0.put(key) }
+    case .detach(let key): message(version, 2) { $0.putName(key) }
     case .setFeatures(let key, let slot, let features):
-      message(3) { writer in
-        writer.put(key)
+      message(version, 3) { writer in
+        writer.putName(key)
         writer.put(slot)
         writer.put(features)
       }
     case .console(let key, let follow, let input):
-      message(4) { writer in
-        writer.put(key)
-        writer.put(UInt8(follow ? 1 : 0))
-        writer.put(UInt8(input ? 1 : 0))
+      message(version, 4) { writer in
+        writer.putName(key)
+        writer.put(follow)
+        writer.put(input)
       }
     case .powerctl(let key, let bits):
-      message(5) { writer in
-        writer.put(key)
+      message(version, 5) { writer in
+        writer.putName(key)
         writer.put(bits)
       }
-    case .list(let from): message(6) { $0.put(from.rawValue) }
-    case .subscribe: message(7)
+    case .list(let from): message(version, 6) { $0.put(from.rawValue) }
+    case .subscribe: message(version, 7)
     case .attachVif(let key, let vif):
-      message(8) { writer in
+      message(version, 8) { writer in
         writer.put(key)
         writer.put(vif)
       }
     case .detachVif(let key, let slot):
-      message(9) { writer in
+      message(version, 9) { writer in
         writer.put(key)
         writer.put(slot)
       }
-    case .rename(let key, let handle):
-      message(10) { writer in
-        writer.put(key)
-        writer.bytes += handle.octets
-      }
+    case .rename, .resetVif: version == .one ? nil : encodedSinceTwo(version)
     }
   }
 
+  /// The requests that version 2 brought.
+  private func encodedSinceTwo(_ version: ControlProtocol.Version) -> [UInt8]? {
+    switch self {
+    case .rename(let key, let handle):
+      message(version, 10) { writer in
+        writer.put(key)
+        writer.bytes += handle.octets
+      }
+    case .resetVif(let key, let slot):
+      message(version, 11) { writer in
+        writer.put(key)
+        writer.put(slot)
+      }
+    default: nil
+    }
+  }
+
+  /// Reads a request of the current version.
   public init(decoding bytes: [UInt8]) throws(ControlMessageError) {
     var reader = Reader(bytes)
-    switch try reader.header() {
+    switch try reader.header([.current]) {
     case 1:
       let key = try reader.key()
+      let partial = try reader.flag()
       var vifs: [ControlProtocol.Vif] = []
       let count = try reader.integer(UInt8.self)
       for _ in 0..<count {
         vifs.append(try reader.vif())
       }
-      self = .attach(key, vifs: vifs)
+      self = .attach(key, vifs: vifs, partial: partial)
     case 2: self = .detach(try reader.key())
     case 3:
       self = .setFeatures(try reader.key(), slot: try reader.integer(), features: try reader.integer())
@@ -247,6 +348,7 @@ extension ControlProtocol.Request {
     case 8: self = .attachVif(try reader.key(), try reader.vif())
     case 9: self = .detachVif(try reader.key(), slot: try reader.integer())
     case 10: self = .rename(try reader.key(), to: try reader.handle())
+    case 11: self = .resetVif(try reader.key(), slot: try reader.integer())
     default: throw ControlMessageError()
     }
     try reader.finish()
@@ -254,25 +356,26 @@ extension ControlProtocol.Request {
 }
 
 extension ControlProtocol.Reply {
-  public func encoded() -> [UInt8] {
+  public func encoded(for version: ControlProtocol.Version = .current) -> [UInt8] {
     switch self {
-    case .done: message(0x101)
+    case .done: message(version, 0x101)
     case .failed(let errno, let text):
-      message(0x102) { writer in
+      message(version, 0x102) { writer in
         writer.put(errno)
         writer.bytes += Array(text.utf8.prefix(1024))
       }
     case .domains(let statuses):
-      message(0x103) { writer in
+      message(version, 0x103) { writer in
         writer.put(UInt16(statuses.count))
         for status in statuses { writer.put(status) }
       }
     }
   }
 
+  /// Reads a reply of the version it says it is of.
   public init(decoding bytes: [UInt8]) throws(ControlMessageError) {
     var reader = Reader(bytes)
-    switch try reader.header() {
+    switch try reader.header(ControlProtocol.Version.allCases) {
     case 0x101: self = .done
     case 0x102:
       let errno: Int32 = try reader.integer()
@@ -290,11 +393,14 @@ extension ControlProtocol.Reply {
 }
 
 extension ControlProtocol.Status {
-  public func encodedEvent() -> [UInt8] { message(0x201) { $0.put(self) } }
+  public func encodedEvent(for version: ControlProtocol.Version = .current) -> [UInt8] {
+    message(version, 0x201) { $0.put(self) }
+  }
 
+  /// Reads an event of the version it says it is of.
   public init(decodingEvent bytes: [UInt8]) throws(ControlMessageError) {
     var reader = Reader(bytes)
-    guard try reader.header() == 0x201 else { throw ControlMessageError() }
+    guard try reader.header(ControlProtocol.Version.allCases) == 0x201 else { throw ControlMessageError() }
     self = try reader.status()
     try reader.finish()
   }

@@ -9,12 +9,27 @@ public struct ControlSocket: ~Copyable, Sendable {
 
   public var raw: Int32 { descriptor.raw }
 
-  /// Connects to a back-end. Fails with ECONNREFUSED or ENOENT when none listens.
-  public static func connect(to path: String) throws(BackendError) -> ControlSocket {
-    let descriptor = Descriptor(adopting: socket(AF_UNIX, Int32(SOCK_SEQPACKET.rawValue) | cloexec, 0))
-    let result = withAddress(path) { Glibc.connect(descriptor.raw, $0, $1) }
-    if result < 0 { throw BackendError.last("connect to \(path)") }
-    return ControlSocket(adopting: descriptor)
+  /// Connects to a back-end. Fails with ECONNREFUSED or ENOENT when none listens, and with EAGAIN when one does that
+  /// takes no connection in time.
+  public static func connect(to path: String, within limit: Duration) throws(BackendError) -> ControlSocket {
+    let raw = socket(AF_UNIX, Int32(SOCK_SEQPACKET.rawValue) | cloexec, 0)
+    if raw < 0 { throw BackendError.last("open a socket for \(path)") }
+    let result = ControlSocket(adopting: Descriptor(adopting: raw))
+    result.setLimit(limit)
+    if withAddress(path, { Glibc.connect(raw, $0, $1) }) < 0 { throw BackendError.last("connect to \(path)") }
+    return result
+  }
+
+  /// How long each call may wait from now on, after which it fails with EAGAIN; nil waits for ever.
+  public func setLimit(_ limit: Duration?) {
+    let (seconds, attoseconds) = (limit ?? .zero).components
+    // Zero would wait for ever.
+    let least = limit == nil ? 0 : 1
+    var time = timeval(
+      tv_sec: Int(seconds), tv_usec: max(Int(attoseconds / 1_000_000_000_000), seconds > 0 ? 0 : least))
+    for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
+      setsockopt(raw, SOL_SOCKET, option, &time, socklen_t(MemoryLayout<timeval>.size))
+    }
   }
 
   /// Listens at `path`, replacing a socket file a dead process left, readable by root only. A lock beside it,
@@ -22,8 +37,9 @@ public struct ControlSocket: ~Copyable, Sendable {
   public static func listen(at path: String) throws(BackendError) -> ControlSocket {
     let lock = open(path + ".lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
     if lock < 0 || flock(lock, LOCK_EX | LOCK_NB) < 0 { throw BackendError.last("lock \(path).lock") }
-    let descriptor = Descriptor(
-      adopting: socket(AF_UNIX, Int32(SOCK_SEQPACKET.rawValue) | cloexec | nonblocking, 0))
+    let raw = socket(AF_UNIX, Int32(SOCK_SEQPACKET.rawValue) | cloexec | nonblocking, 0)
+    if raw < 0 { throw BackendError.last("open a socket for \(path)") }
+    let descriptor = Descriptor(adopting: raw)
     unlink(path)
     if withAddress(path, { bind(descriptor.raw, $0, $1) }) < 0 { throw BackendError.last("bind \(path)") }
     if chmod(path, 0o600) < 0 || Glibc.listen(descriptor.raw, 16) < 0 {
@@ -32,10 +48,18 @@ public struct ControlSocket: ~Copyable, Sendable {
     return ControlSocket(adopting: descriptor)
   }
 
-  /// The next waiting connection; nil when there is none.
-  public func accept() -> Descriptor? {
-    let accepted = cbackends_accept(raw)
-    return accepted < 0 ? nil : Descriptor(adopting: accepted)
+  /// The next waiting connection; nil when there is none. Fails when there is one that cannot be taken, which then waits
+  /// on.
+  public func accept() throws(BackendError) -> Descriptor? {
+    while true {
+      let accepted = cbackends_accept(raw)
+      if accepted >= 0 { return Descriptor(adopting: accepted) }
+      switch errno {
+      case EINTR, ECONNABORTED: continue
+      case EAGAIN: return nil
+      default: throw BackendError.last("take a connection to the control socket")
+      }
+    }
   }
 
   public func send(_ bytes: [UInt8], descriptors: [Int32] = []) throws(BackendError) {

@@ -1,4 +1,5 @@
 import Glibc
+import Threads
 
 /// Owner of a file descriptor: closed when dropped, never copied.
 public struct Descriptor: ~Copyable, Sendable {
@@ -15,21 +16,4 @@ public struct Descriptor: ~Copyable, Sendable {
     discard self
     return raw
   }
-}
-
-/// What the kernel refused a back-end.
-public struct BackendError: Error, CustomStringConvertible {
-  /// What was being done, to what.
-  public let operation: String
-  public let errno: Int32
-
-  public init(_ operation: String, errno: Int32) {
-    self.operation = operation
-    self.errno = errno
-  }
-
-  /// Reads errno; call it right after the call that failed.
-  static func last(_ operation: String) -> BackendError { BackendError(operation, errno: Glibc.errno) }
-
-  public var description: String { "\(operation): \(String(cString: strerror(errno)))" }
 }

@@ -8,65 +8,25 @@ import Xen
 /// Used by the back-end's one thread only.
 final class DomainBackend {
   private(set) var key: ControlProtocol.DomainKey
+  let log: ConsoleLog
   private let pages: ControlPages
   private let channels: EventChannelSet
   private let consolePort, powerctlPort: EventChannel.Port
   /// By ABI slot.
   private var vifs: [Int: VifBackend] = [:]
-  private var log: ConsoleLog
   /// The guest's half of powerctl as last seen.
-  private(set) var guestState: Powerctl.GuestState
+  private var guestState: Powerctl.GuestState
+  /// Rings that bring work which the guest makes cheaply: the console's, powerctl's, and those of a vif that say nothing.
+  private var allowance = Allowance(burst: ringBurst, perSecond: ringsPerSecond)
+  /// Ports that rang and may ring again: at the end of the turn, and when the allowance has more.
+  private var served: [UInt32] = []
+  private var held: [UInt32] = []
 
-  /// One vif: its window, its vhost-net instance and our end of its event channel.
-  private final class VifBackend {
-    // Before the window, so that it is stopped before what it works on is unmapped: members go in this order.
-    let vhost: VhostNet
-    let window: RestrictedMapping
-    let port: EventChannel.Port
-    let rings: VifRings
-    /// Available indices at the last kick; guest-controlled, used only to tell which queue moved.
-    var kicked: (receive: UInt16, transmit: UInt16)
-
-    init(
-      window: consuming RestrictedMapping, vhost: consuming VhostNet, port: EventChannel.Port,
-      rings: VifRings
-    ) {
-      self.window = window
-      self.vhost = vhost
-      self.port = port
-      self.rings = rings
-      kicked = (0, 0)
-    }
-  }
-
-  /// Takes over a domain. The descriptors are owned from now on, on failure too.
-  ///
-  /// - Parameters:
-  ///   - privcmd: restricted to the domain; closed once everything is mapped.
-  ///   - queues: a tap queue and a vhost-net instance for each of `vifs`.
-  init(
-    key: ControlProtocol.DomainKey, vifs: [ControlProtocol.Vif], privcmd: consuming Descriptor,
-    eventChannels: consuming Descriptor, log: consuming Descriptor, queues: consuming [QueuePair]
-  ) throws {
-    self.key = key
-    self.log = ConsoleLog(adopting: log)
-    let controlFrames = [Slots.consoleFrame, Slots.powerctlFrame].map { GuestFrame(rawValue: $0) }
-    pages = ControlPages(
-      try RestrictedMapping(privcmd: privcmd.raw, domain: key.domain, frames: controlFrames))
-    let descriptor = eventChannels.release()
-    channels = try EventChannelSet(adopting: descriptor, domain: key.domain)
-    _ = fcntl(channels.descriptor, F_SETFL, fcntl(channels.descriptor, F_GETFL) | O_NONBLOCK)
-    consolePort = try channels.bind(EventChannel.Port(rawValue: Slots.consolePort))
-    powerctlPort = try channels.bind(EventChannel.Port(rawValue: Slots.powerctlPort))
-    guestState = Powerctl.read(pages, base: Self.powerctlBase)
-    for (vif, pair) in zip(vifs, queues) {
-      self.vifs[Int(vif.slot)] = try start(vif, pair, privcmd: privcmd.raw)
-    }
-    for vif in self.vifs.values { lookOnce(vif) }
-    channels.notify(consolePort)
-  }
-
-  private static let powerctlBase = GuestFrame.size
+  /// How often the ports that ``allowance`` bounds are looked at: so often at once, and so often a second after that.
+  static let ringBurst = 256
+  static let ringsPerSecond = 1000
+  /// How long a port whose allowance is used up stays silent. What it rings for meanwhile is seen then.
+  static let holdTime = Duration.milliseconds(10)
 
   /// A tap queue and a vhost-net instance, both open, owned by the array that holds them.
   final class QueuePair {
@@ -82,132 +42,191 @@ final class DomainBackend {
     }
 
     /// Hands the descriptors over, once.
-    func take() -> (tap: Int32, vhost: Int32)? {
-      defer { descriptors = nil }
+    fileprivate func take() throws(BackendError) -> (tap: Int32, vhost: Int32) {
+      guard let descriptors else { throw BackendError("use a tap queue twice", errno: EBADF) }
+      self.descriptors = nil
       return descriptors
     }
   }
 
-  private func start(_ vif: ControlProtocol.Vif, _ pair: QueuePair, privcmd: Int32) throws -> VifBackend {
-    let slot = Int(vif.slot)
-    let first = GuestFrame(rawValue: Slots.windowFrame(vif: slot))
-    let window = try RestrictedMapping(
-      privcmd: privcmd, domain: key.domain, frames: (0..<Int(vif.windowFrames)).map { first.advanced(by: $0) })
-    let rings = VifRings(windowFrames: Int(vif.windowFrames))
-    guard let queue = pair.take() else { throw BackendError("vif \(slot): no queue", errno: EBADF) }
-    let vhost = try VhostNet.start(
-      vhost: Descriptor(adopting: queue.vhost), tap: Descriptor(adopting: queue.tap), window: window,
-      guestAddress: first.address, rings: rings)
-    try vhost.setOffloads(VifFeatures(rawValue: vif.features))
-    let port = try channels.bind(EventChannel.Port(rawValue: Slots.port(vif: slot)))
-    return VifBackend(window: window, vhost: vhost, port: port, rings: rings)
+  /// Takes over a domain. The descriptors are owned from now on, on failure too.
+  ///
+  /// - Parameters:
+  ///   - privcmd: restricted to the domain; closed once everything is mapped.
+  ///   - queues: a tap queue and a vhost-net instance for each of `vifs`.
+  ///   - toleratesBroken: goes on without a vif that cannot be served, and hands the reason to this.
+  init(
+    key: ControlProtocol.DomainKey, vifs: [ControlProtocol.Vif], privcmd: consuming Descriptor,
+    eventChannels: consuming Descriptor, log: ConsoleLog, queues: [QueuePair],
+    toleratesBroken: ((any Error) -> Void)?
+  ) throws {
+    self.key = key
+    self.log = log
+    let controlFrames = [Slots.consoleFrame, Slots.powerctlFrame].map { GuestFrame(rawValue: $0) }
+    pages = ControlPages(
+      try RestrictedMapping(privcmd: privcmd.raw, domain: key.domain, frames: controlFrames))
+    channels = try EventChannelSet(adopting: eventChannels.release(), domain: key.domain)
+    _ = fcntl(channels.descriptor, F_SETFL, fcntl(channels.descriptor, F_GETFL) | O_NONBLOCK)
+    consolePort = try channels.bind(EventChannel.Port(rawValue: Slots.consolePort))
+    powerctlPort = try channels.bind(EventChannel.Port(rawValue: Slots.powerctlPort))
+    guestState = Powerctl.read(pages, base: Self.powerctlBase)
+    for (vif, pair) in zip(vifs, queues) {
+      do {
+        try add(vif, privcmd: privcmd, queue: pair)
+      } catch {
+        guard let toleratesBroken else { throw error }
+        toleratesBroken(error)
+      }
+    }
+    channels.notify(consolePort)
   }
 
-  /// After a predecessor died events may have been lost both ways: look at everything once. Spurious events
-  /// are legal, and a guest that has not started gets none that matter.
-  private func lookOnce(_ vif: VifBackend) {
-    vif.vhost.kick(.receive)
-    vif.vhost.kick(.transmit)
-    channels.notify(vif.port)
-  }
+  private static let powerctlBase = GuestFrame.size
 
-  /// Takes one more vif over; one that was in its slot must have been removed. The descriptors are owned from now
-  /// on, on failure too.
-  func add(_ vif: ControlProtocol.Vif, privcmd: consuming Descriptor, queue: QueuePair) throws {
+  /// Notes the handle that the domain has from now on.
+  func rename(to handle: DomainHandle) { key = ControlProtocol.DomainKey(domain: key.domain, handle: handle) }
+
+  // MARK: Vifs
+
+  /// Takes one more vif over; one that was in its slot must have been removed. When it cannot be served it is there all
+  /// the same, broken, and the reason is thrown. The descriptors are owned from now on.
+  func add(_ vif: ControlProtocol.Vif, privcmd: borrowing Descriptor, queue: QueuePair) throws {
     let slot = Int(vif.slot)
     guard vifs[slot] == nil else { throw BackendError("vif \(slot) of domain \(key.domain)", errno: EEXIST) }
-    let added = try start(vif, queue, privcmd: privcmd.raw)
+    let descriptors = try queue.take()
+    let added = VifBackend(vif, tap: TapQueue(adopting: Descriptor(adopting: descriptors.tap)))
     vifs[slot] = added
-    lookOnce(added)
+    try start(added, privcmd: privcmd, vhost: Descriptor(adopting: descriptors.vhost), isAnew: false)
+  }
+
+  /// Begins a vif anew, from index 0 on. Waits for the kernel to stop at the old rings, some 15 ms.
+  func reset(slot: Int, privcmd: borrowing Descriptor, vhost: consuming Descriptor) throws {
+    let vif = try vif(slot)
+    vif.stop(reason: .notStarted)
+    try start(vif, privcmd: privcmd, vhost: vhost, isAnew: true)
+    Powerctl.requestReset(ofVif: slot, pages, base: Self.powerctlBase)
+    channels.notify(powerctlPort)
+  }
+
+  private func start(
+    _ vif: VifBackend, privcmd: borrowing Descriptor, vhost: consuming Descriptor, isAnew: Bool
+  ) throws {
+    if vif.port == nil { vif.port = try channels.bind(EventChannel.Port(rawValue: Slots.port(vif: vif.slot))) }
+    try vif.start(domain: key.domain, privcmd: privcmd, vhost: vhost, isAnew: isAnew)
+    guard let port = vif.port else { return }
+    // After a predecessor died events may have been lost both ways: look at everything once. Spurious events are legal,
+    // and a guest that has not started gets none that matter. The port of a vif that broke is masked.
+    vif.kickBoth()
+    if isAnew { channels.unmask([port.rawValue]) }
+    channels.notify(port)
   }
 
   /// Stops serving a vif, which the caller lets go of; nil when there is none in the slot. The guest's end of its
   /// event channel stays, for the next vif in the slot.
   func remove(slot: Int) -> AnyObject? {
     guard let vif = vifs.removeValue(forKey: slot) else { return nil }
-    channels.unbind(vif.port)
+    if let port = vif.port { channels.unbind(port) }
     return vif
   }
 
-  /// Notes the handle that the domain has from now on.
-  func rename(to handle: DomainHandle) { key = ControlProtocol.DomainKey(domain: key.domain, handle: handle) }
+  func setFeatures(slot: Int, _ features: UInt64) throws(BackendError) { try vif(slot).setFeatures(features) }
+
+  private func vif(_ slot: Int) throws(BackendError) -> VifBackend {
+    guard let vif = vifs[slot] else {
+      throw BackendError("vif \(slot) of domain \(key.domain)", errno: ENODEV)
+    }
+    return vif
+  }
+
+  /// Notes that the kernel stopped at a vif's rings.
+  func noteRingError(slot: Int) { vifs[slot]?.noteRingError() }
 
   // MARK: Descriptors to wait for
 
   var eventDescriptor: Int32 { channels.descriptor }
 
-  /// The eventfds by which the kernel asks to tell the guest, with the slot of the vif each belongs to.
-  var callDescriptors: [(descriptor: Int32, slot: Int)] {
-    vifs.keys.flatMap { slot in callDescriptors(ofSlot: slot).map { ($0, slot) } }
-  }
+  /// Slots of vifs.
+  var slots: [Int] { Array(vifs.keys) }
 
-  func callDescriptors(ofSlot slot: Int) -> [Int32] {
-    guard let vif = vifs[slot] else { return [] }
-    return [vif.vhost.receiveCall.raw, vif.vhost.transmitCall.raw]
-  }
+  /// The eventfds by which the kernel asks to tell the guest.
+  func callDescriptors(ofSlot slot: Int) -> [Int32] { vifs[slot]?.callDescriptors ?? [] }
+
+  /// The eventfd by which the kernel says that it stopped.
+  func errorDescriptor(ofSlot slot: Int) -> Int32? { vifs[slot]?.errorDescriptor }
 
   // MARK: Doorbells
 
   /// What the guest's doorbells brought.
   struct Rung {
     var consoleOutput: [UInt8] = []
-    var powerctlChanged = false
+    var stateChanged = false
+    /// Whether ports wait for ``releaseHeld()``.
+    var holdsPorts = false
   }
 
-  /// Takes the pending events of the domain.
-  func takeEvents() -> Rung {
+  /// Takes the pending events of the domain. Its ports ring again after ``rearm()``.
+  func takeEvents(at now: ContinuousClock.Instant) -> Rung {
     var rung = Rung()
-    var ports: [UInt32] = channels.takePending()
-    for port in ports {
-      if port == consolePort.rawValue {
-        rung.consoleOutput += takeConsoleOutput()
-      } else if port == powerctlPort.rawValue {
-        rung.powerctlChanged = rung.powerctlChanged || refreshGuestState()
-      } else if let vif = vifs.values.first(where: { $0.port.rawValue == port }) {
-        kick(vif)
+    let wasHolding = !held.isEmpty
+    for port in channels.takePending() {
+      switch serve(port, &rung, now) {
+      case .free: served.append(port)
+      case .bounded: if allowance.take(at: now) { served.append(port) } else { held.append(port) }
+      case .broken: break
       }
     }
-    channels.unmask(&ports)
+    rung.holdsPorts = !wasHolding && !held.isEmpty
     return rung
   }
 
-  private func kick(_ vif: VifBackend) {
-    let receive = vif.window.loadHalf(at: Int(vif.rings.receiveAvailable) + 2)
-    let transmit = vif.window.loadHalf(at: Int(vif.rings.transmitAvailable) + 2)
-    if transmit != vif.kicked.transmit { vif.vhost.kick(.transmit) }
-    if receive != vif.kicked.receive { vif.vhost.kick(.receive) }
-    // Neither moved: the guest re-initialised a ring, or rang twice for the same buffers.
-    if transmit == vif.kicked.transmit && receive == vif.kicked.receive {
-      vif.vhost.kick(.transmit)
-      vif.vhost.kick(.receive)
+  private enum Cost {
+    /// Work for the kernel's thread of that guest.
+    case free
+    case bounded
+    /// Nobody listens until the vif is reset.
+    case broken
+  }
+
+  private func serve(_ port: UInt32, _ rung: inout Rung, _ now: ContinuousClock.Instant) -> Cost {
+    if port == consolePort.rawValue {
+      rung.consoleOutput += takeConsoleOutput(now)
+    } else if port == powerctlPort.rawValue {
+      if refreshGuestState() { rung.stateChanged = true }
+    } else if let vif = vifs.values.first(where: { $0.port?.rawValue == port }) {
+      guard vif.broken == nil else { return .broken }
+      return vif.kick() ? .free : .bounded
     }
-    vif.kicked = (receive, transmit)
+    return .bounded
+  }
+
+  /// Lets the ports that were served ring again.
+  func rearm() {
+    channels.unmask(served)
+    served.removeAll(keepingCapacity: true)
+  }
+
+  /// Lets the ports ring again that rang too often.
+  func releaseHeld() {
+    channels.unmask(held)
+    held.removeAll(keepingCapacity: true)
   }
 
   /// Tells the guest of used buffers of a vif.
   func notify(slot: Int) {
-    if let vif = vifs[slot] { channels.notify(vif.port) }
-  }
-
-  func setFeatures(slot: Int, _ features: UInt64) throws(BackendError) {
-    guard let vif = vifs[slot] else {
-      throw BackendError("vif \(slot) of domain \(key.domain)", errno: ENODEV)
-    }
-    try vif.vhost.setOffloads(VifFeatures(rawValue: features))
+    if let port = vifs[slot]?.port { channels.notify(port) }
   }
 
   // MARK: Console and powerctl
 
-  private func takeConsoleOutput() -> [UInt8] {
+  /// Takes what is in the console's ring, whether the guest rang for it or not.
+  func takeConsoleOutput(_ now: ContinuousClock.Instant) -> [UInt8] {
     let bytes = ConsoleRing.takeOutput(pages)
     if !bytes.isEmpty {
-      log.append(bytes)
+      log.append(bytes, at: now)
       channels.notify(consolePort)
     }
     return bytes
   }
-
-  func loggedOutput() -> [UInt8] { log.contents() }
 
   /// Passes typed bytes to the guest; what does not fit its ring is dropped, as on a serial line.
   func type(_ bytes: [UInt8]) {
@@ -221,13 +240,18 @@ final class DomainBackend {
 
   /// Whether the guest's half of powerctl changed.
   private func refreshGuestState() -> Bool {
+    if Powerctl.withdrawResetsDone(pages, base: Self.powerctlBase) { channels.notify(powerctlPort) }
     let state = Powerctl.read(pages, base: Self.powerctlBase)
     defer { guestState = state }
     return state != guestState
   }
 
   var status: ControlProtocol.Status {
-    ControlProtocol.Status(
-      key: key, status: guestState.status, acknowledged: guestState.acknowledged)
+    let broken = vifs.compactMap { slot, vif in
+      vif.broken.map { ControlProtocol.BrokenVif(slot: UInt8(slot), reason: $0) }
+    }
+    return ControlProtocol.Status(
+      key: key, status: guestState.status, acknowledged: guestState.acknowledged,
+      brokenVifs: broken.sorted { $0.slot < $1.slot })
   }
 }

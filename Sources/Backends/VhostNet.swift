@@ -15,24 +15,25 @@ struct VhostNet: ~Copyable {
   }
 
   private let vhost: Descriptor
-  private let tap: Descriptor
   private let receiveKick, transmitKick: Descriptor
   /// Readable when the kernel wants the guest told of used buffers.
   let receiveCall, transmitCall: Descriptor
+  /// Readable when the kernel stopped at something in a ring that makes no sense.
+  let ringError: Descriptor
 
   /// Starts serving.
   ///
   /// - Parameters:
+  ///   - tap: the tap queue; the kernel keeps a reference of its own.
   ///   - window: the mapped window, whose rings are at `rings`.
   ///   - guestAddress: where the window starts in guest-physical memory.
   static func start(
-    vhost: consuming Descriptor, tap: consuming Descriptor, window: borrowing RestrictedMapping,
-    guestAddress: UInt64, rings: VifRings
+    vhost: consuming Descriptor, tap: borrowing TapQueue, window: borrowing RestrictedMapping, guestAddress: UInt64,
+    rings: VifRings
   ) throws(BackendError) -> VhostNet {
     let net = VhostNet(
-      vhost: vhost, tap: tap, receiveKick: try makeEvent(nonblocking: false),
-      transmitKick: try makeEvent(nonblocking: false), receiveCall: try makeEvent(nonblocking: true),
-      transmitCall: try makeEvent(nonblocking: true))
+      vhost: vhost, receiveKick: try makeEvent(), transmitKick: try makeEvent(), receiveCall: try makeEvent(),
+      transmitCall: try makeEvent(), ringError: try makeEvent())
     try net.claim()
     let base = UInt64(UInt(bitPattern: window.base))
     if cbackends_vhost_set_region(net.vhost.raw, guestAddress, UInt64(window.byteCount), base) < 0 {
@@ -40,14 +41,14 @@ struct VhostNet: ~Copyable {
     }
     for queue in Queue.allCases { try net.set(up: queue, window: window, base: base, rings: rings) }
     for queue in Queue.allCases {
-      try net.setFile(cbackends_vhost_net_set_backend, "VHOST_NET_SET_BACKEND", queue, net.tap.raw)
+      try net.setFile(cbackends_vhost_net_set_backend, "VHOST_NET_SET_BACKEND", queue, tap.raw)
     }
     return net
   }
 
-  private static func makeEvent(nonblocking: Bool) throws(BackendError) -> Descriptor {
-    let flags = Int32(EFD_CLOEXEC) | (nonblocking ? Int32(EFD_NONBLOCK) : 0)
-    let raw = eventfd(0, flags)
+  /// Never waited on in a call: a kick that finds the counter full says nothing new.
+  private static func makeEvent() throws(BackendError) -> Descriptor {
+    let raw = eventfd(0, Int32(EFD_CLOEXEC) | Int32(EFD_NONBLOCK))
     if raw < 0 { throw BackendError.last("create an eventfd") }
     return Descriptor(adopting: raw)
   }
@@ -87,6 +88,7 @@ struct VhostNet: ~Copyable {
     let call = queue == .receive ? receiveCall.raw : transmitCall.raw
     try setFile(cbackends_vhost_set_vring_kick, "VHOST_SET_VRING_KICK", queue, kick)
     try setFile(cbackends_vhost_set_vring_call, "VHOST_SET_VRING_CALL", queue, call)
+    try setFile(cbackends_vhost_set_vring_err, "VHOST_SET_VRING_ERR", queue, ringError.raw)
   }
 
   private func setFile(_ request: UInt, _ name: String, _ queue: Queue, _ descriptor: Int32) throws(BackendError) {
@@ -98,16 +100,6 @@ struct VhostNet: ~Copyable {
   func kick(_ queue: Queue) {
     var one: UInt64 = 1
     _ = write(queue == .receive ? receiveKick.raw : transmitKick.raw, &one, 8)
-  }
-
-  /// Sets what the tap may leave to the guest: checksums and segmentation (TUN_F_*, linux/if_tun.h).
-  func setOffloads(_ features: VifFeatures) throws(BackendError) {
-    var flags: UInt32 = 0
-    if features.contains(.guestChecksum) { flags |= UInt32(TUN_F_CSUM) }
-    if features.contains(.guestTSO4) { flags |= UInt32(TUN_F_TSO4) }
-    if features.contains(.guestTSO6) { flags |= UInt32(TUN_F_TSO6) }
-    if features.contains(.guestECN) { flags |= UInt32(TUN_F_TSO_ECN) }
-    if cbackends_tap_set_offload(tap.raw, UInt(flags)) < 0 { throw BackendError.last("TUNSETOFFLOAD") }
   }
 }
 

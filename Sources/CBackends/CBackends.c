@@ -75,7 +75,7 @@ ssize_t cbackends_receive(int fd, void *bytes, size_t length, int *descriptors, 
     ssize_t received = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
     if (received < 0)
         return -1;
-    int cut = (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0;
+    int cut = message.msg_flags & MSG_TRUNC ? EMSGSIZE : message.msg_flags & MSG_CTRUNC ? EMFILE : 0;
     for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header)) {
         if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
             continue;
@@ -87,7 +87,7 @@ ssize_t cbackends_receive(int fd, void *bytes, size_t length, int *descriptors, 
                 descriptors[(*count)++] = descriptor;
             else {
                 close(descriptor);
-                cut = 1;
+                cut = EMSGSIZE;
             }
         }
     }
@@ -95,7 +95,7 @@ ssize_t cbackends_receive(int fd, void *bytes, size_t length, int *descriptors, 
         for (size_t i = 0; i < *count; i++)
             close(descriptors[i]);
         *count = 0;
-        errno = EMSGSIZE;
+        errno = cut;
         return -1;
     }
     return received;

@@ -1,20 +1,12 @@
 import Backends
 import CBackends
 import Glibc
-import Synchronization
 
 /// The connection to chaos-backend, made when first needed and again after the back-end died; starts one when
 /// none listens.
 public final class BackendService: Sendable {
   public let socket: String
-  private let program: String
-  private let user: String?
-  private let log: String
-  private let state = Mutex(State())
-
-  private struct State {
-    var client: BackendClient?
-  }
+  private let client: BackendClient
 
   /// - Parameters:
   ///   - program: path of chaos-backend.
@@ -22,9 +14,9 @@ public final class BackendService: Sendable {
   ///   - log: file its messages are appended to.
   public init(socket: String, program: String, user: String?, log: String) {
     self.socket = socket
-    self.program = program
-    self.user = user
-    self.log = log
+    client = BackendClient(path: socket) { () throws(BackendError) in
+      try Self.spawn(program, socket: socket, user: user, log: log)
+    }
   }
 
   /// Sends a request, connecting first where needed. The request that meets a dead back-end fails; the next one
@@ -33,54 +25,16 @@ public final class BackendService: Sendable {
   public func perform(
     _ request: ControlProtocol.Request, descriptors: [Int32] = []
   ) throws(BackendError) -> ControlProtocol.Reply {
-    try withClient { client throws(BackendError) in try client.perform(request, descriptors: descriptors) }
+    try client.perform(request, descriptors: descriptors)
   }
 
   /// The domains the back-end serves now.
-  public func domains() throws(BackendError) -> [ControlProtocol.Status] {
-    try withClient { client throws(BackendError) in try client.domains() }
-  }
-
-  private func withClient<Result>(
-    _ body: (BackendClient) throws(BackendError) -> Result
-  ) throws(BackendError) -> Result {
-    let client = try current()
-    do {
-      return try body(client)
-    } catch {
-      if error.errno == EPIPE || error.errno == ECONNRESET { drop(client) }
-      throw error
-    }
-  }
-
-  private func drop(_ client: BackendClient) {
-    state.withLock { state in
-      if state.client === client { state.client = nil }
-    }
-  }
-
-  private func current() throws(BackendError) -> BackendClient {
-    try state.withLock { state throws(BackendError) in
-      if let client = state.client { return client }
-      let client = try connect()
-      state.client = client
-      return client
-    }
-  }
-
-  private func connect() throws(BackendError) -> BackendClient {
-    if let client = try? BackendClient(path: socket) { return client }
-    try spawn()
-    // It listens within milliseconds; the limit is for a host under heavy load.
-    for _ in 0..<2000 {
-      if let client = try? BackendClient(path: socket) { return client }
-      usleep(5000)
-    }
-    throw BackendError("chaos-backend does not listen on \(socket)", errno: ETIMEDOUT)
-  }
+  public func domains() throws(BackendError) -> [ControlProtocol.Status] { try client.domains() }
 
   /// Starts chaos-backend in a session of its own, so that it outlives this process.
-  private func spawn() throws(BackendError) {
+  private static func spawn(
+    _ program: String, socket: String, user: String?, log: String
+  ) throws(BackendError) {
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
     defer { posix_spawnattr_destroy(&attributes) }

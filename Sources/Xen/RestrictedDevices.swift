@@ -38,6 +38,7 @@ public struct RestrictedMapping: ~Copyable, @unchecked Sendable {
   /// Mapped frames.
   public let count: Int
 
+  /// Maps all of `frames`, or fails: a guest can give up any frame of its own.
   public init(privcmd: Int32, domain: DomainID, frames: [GuestFrame]) throws(XenError) {
     precondition(!frames.isEmpty)
     let length = frames.count * GuestFrame.size
@@ -46,13 +47,24 @@ public struct RestrictedMapping: ~Copyable, @unchecked Sendable {
     else { throw XenError.last("reserve address space", domain) }
     let numbers = frames.map { xen_pfn_t($0.rawValue) }
     var errors = [Int32](repeating: 0, count: frames.count)
-    if cxen_privcmd_map(privcmd, domain.rawValue, area, numbers, &errors, UInt32(frames.count)) < 0 {
-      let error = XenError.last("map guest memory", domain)
+    let result = cxen_privcmd_map(privcmd, domain.rawValue, area, numbers, &errors, UInt32(frames.count))
+    let failure = result < 0 ? XenError.last("map guest memory", domain) : nil
+    if let error = Self.refusal(of: frames, errors, domain) ?? failure {
       munmap(area, length)
       throw error
     }
     base = area
     count = frames.count
+  }
+
+  /// The first frame that the kernel could not map. It maps the others all the same and calls that a success
+  /// (linux/drivers/xen/privcmd.c), but what touches the hole gets SIGBUS. A frame that the guest gives up *after* it was
+  /// mapped stays: the mapping holds a reference to the page.
+  ///
+  /// - Parameter errors: zero or a negative errno for each frame.
+  static func refusal(of frames: [GuestFrame], _ errors: [Int32], _ domain: DomainID) -> XenError? {
+    guard let index = errors.firstIndex(where: { $0 != 0 }) else { return nil }
+    return XenError(call: "map guest frame \(frames[index])", domain: domain, errno: -errors[index])
   }
 
   deinit { munmap(base, count * GuestFrame.size) }
@@ -83,6 +95,11 @@ public struct RestrictedMapping: ~Copyable, @unchecked Sendable {
   public func storeByte(_ value: UInt8, at offset: Int) {
     precondition(offset >= 0 && offset < byteCount)
     base.storeBytes(of: value, toByteOffset: offset, as: UInt8.self)
+  }
+
+  public func zero(_ range: Range<Int>) {
+    precondition(range.lowerBound >= 0 && range.upperBound <= byteCount)
+    memset(base + range.lowerBound, 0, range.count)
   }
 }
 
@@ -137,7 +154,7 @@ public struct EventChannelSet: ~Copyable, @unchecked Sendable {
   }
 
   /// Lets the ports ring again.
-  public func unmask(_ ports: inout [UInt32]) {
-    if !ports.isEmpty { _ = write(descriptor, &ports, ports.count * 4) }
+  public func unmask(_ ports: [UInt32]) {
+    if !ports.isEmpty { _ = write(descriptor, ports, ports.count * 4) }
   }
 }

@@ -3,11 +3,11 @@ import Testing
 
 @testable import Backends
 
-@Suite struct ConsoleLogTests {
+@Suite struct LogFileTests {
   private let folder = TemporaryFolder()
 
-  private func openLog() -> ConsoleLog {
-    ConsoleLog(adopting: Descriptor(adopting: open("\(folder.path)/log", O_RDWR | O_CREAT | O_CLOEXEC, 0o600)))
+  private func openLog() -> LogFile {
+    LogFile(adopting: Descriptor(adopting: open("\(folder.path)/log", O_RDWR | O_CREAT | O_CLOEXEC, 0o600)))
   }
 
   private var fileSize: Int {
@@ -26,23 +26,23 @@ import Testing
 
   @Test func outputIsKeptAcrossARestart() {
     var log = openLog()
-    log.append(Array("one\n".utf8))
-    log.append([])
-    log.append(Array("two\n".utf8))
+    _ = log.append(Array("one\n".utf8))
+    _ = log.append([])
+    _ = log.append(Array("two\n".utf8))
     #expect(log.contents() == Array("one\ntwo\n".utf8))
     var next = openLog()
-    next.append(Array("three\n".utf8))
+    _ = next.append(Array("three\n".utf8))
     #expect(next.contents() == Array("one\ntwo\nthree\n".utf8))
   }
 
   @Test func aFullLogKeepsItsNewestHalf() {
     var log = openLog()
-    let capacity = ConsoleLog.capacity
+    let capacity = LogFile.capacity
     let whole = capacity / 16
-    for start in stride(from: 0, to: whole, by: 64) { log.append(lines(start..<start + 64)) }
+    for start in stride(from: 0, to: whole, by: 64) { _ = log.append(lines(start..<start + 64)) }
     #expect(fileSize == capacity)
     #expect(log.contents() == lines(0..<whole))
-    log.append(lines(whole..<whole + 1))
+    _ = log.append(lines(whole..<whole + 1))
     #expect(log.contents() == lines(whole / 2..<whole + 1))
     #expect(fileSize == capacity / 2 + 16)
   }
@@ -50,28 +50,28 @@ import Testing
   @Test func theLogIsBounded() {
     var log = openLog()
     for start in stride(from: 0, to: 100_000, by: 100) {
-      log.append(lines(start..<start + 100))
-      #expect(fileSize <= ConsoleLog.capacity)
+      _ = log.append(lines(start..<start + 100))
+      #expect(fileSize <= LogFile.capacity)
     }
     let kept = log.contents()
-    #expect(kept.count >= ConsoleLog.capacity / 2)
+    #expect(kept.count >= LogFile.capacity / 2)
     #expect(kept == lines(100_000 - kept.count / 16..<100_000))
   }
 
   /// A log that another version let grow larger, or one append of more than half the room.
   @Test func oddSizesAreHeldToo() {
     let old = Descriptor(adopting: open("\(folder.path)/log", O_RDWR | O_CREAT, 0o600))
-    #expect(ftruncate(old.raw, off_t(3 * ConsoleLog.capacity)) == 0)
+    #expect(ftruncate(old.raw, off_t(3 * LogFile.capacity)) == 0)
     var log = openLog()
-    log.append(Array("new".utf8))
-    #expect(fileSize == ConsoleLog.capacity / 2 + 3)
+    _ = log.append(Array("new".utf8))
+    #expect(fileSize == LogFile.capacity / 2 + 3)
     #expect(log.contents().suffix(3) == Array("new".utf8)[...])
   }
 
   @Test func aLogThatCannotBeWrittenLosesOutputOnly() {
     let file = open("\(folder.path)/log", O_RDONLY | O_CREAT | O_CLOEXEC, 0o600)
-    var log = ConsoleLog(adopting: Descriptor(adopting: file))
-    log.append(Array("lost".utf8))
+    var log = LogFile(adopting: Descriptor(adopting: file))
+    _ = log.append(Array("lost".utf8))
     #expect(log.contents() == [])
   }
 }
@@ -94,8 +94,11 @@ import Testing
   @Test func theReplayComesFirst() {
     let ends = Ends.sockets(SOCK_STREAM)
     let other = ends.other.raw
-    var client = ConsoleClient(socket: ends.one, follow: true, input: false, replay: Array("old ".utf8))
+    var client = ConsoleClient(socket: ends.one, follow: true, input: false)
     client.append(Array("new".utf8))
+    #expect(client.flush() == .open)
+    #expect(readable(other) == [])
+    client.begin(replay: Array("old ".utf8))
     let hasOutput = client.wantsToWrite
     #expect(hasOutput)
     #expect(client.flush() == .open)
@@ -107,8 +110,9 @@ import Testing
   @Test func withoutFollowItEndsWhenDrained() {
     let ends = Ends.sockets(SOCK_STREAM)
     let other = ends.other.raw
-    var client = ConsoleClient(
-      socket: ends.one, follow: false, input: false, replay: [UInt8](repeating: 120, count: 128 << 10))
+    var client = ConsoleClient(socket: ends.one, follow: false, input: false)
+    #expect(client.flush() == .open)
+    client.begin(replay: [UInt8](repeating: 120, count: 128 << 10))
     var total = 0
     var outcome = client.flush()
     for _ in 0..<1000 where outcome == .open {
@@ -121,7 +125,8 @@ import Testing
 
   @Test func aReaderThatIsGoneEndsIt() {
     let ends = Ends.sockets(SOCK_STREAM)
-    var client = ConsoleClient(socket: ends.one, follow: true, input: true, replay: [])
+    var client = ConsoleClient(socket: ends.one, follow: true, input: true)
+    client.begin(replay: [])
     close(ends.other.release())
     client.append([120])
     #expect(client.flush() == .finished)
@@ -131,7 +136,7 @@ import Testing
   @Test func typedBytesAreReadUpToTheLimit() {
     let ends = Ends.sockets(SOCK_STREAM)
     let other = ends.other.raw
-    let client = ConsoleClient(socket: ends.one, follow: true, input: true, replay: [])
+    let client = ConsoleClient(socket: ends.one, follow: true, input: true)
     #expect(client.read(limit: 16) == .nothing)
     #expect(send(other, "typed", 5, 0) == 5)
     #expect(client.read(limit: 3) == .bytes(Array("typ".utf8)))
@@ -142,7 +147,8 @@ import Testing
   @Test func whatASlowReaderMissesIsSaid() {
     let ends = Ends.sockets(SOCK_STREAM)
     let other = ends.other.raw
-    var client = ConsoleClient(socket: ends.one, follow: true, input: false, replay: [])
+    var client = ConsoleClient(socket: ends.one, follow: true, input: false)
+    client.begin(replay: [])
     client.append([UInt8](repeating: 120, count: ConsoleClient.maxPending + 1000))
     var bytes: [UInt8] = []
     while client.wantsToWrite {
@@ -157,7 +163,8 @@ import Testing
   @Test func everyByteIsReceivedOrSaidToBeLost() {
     let ends = Ends.sockets(SOCK_STREAM)
     let other = ends.other.raw
-    var client = ConsoleClient(socket: ends.one, follow: true, input: false, replay: [])
+    var client = ConsoleClient(socket: ends.one, follow: true, input: false)
+    client.begin(replay: [])
     var bytes: [UInt8] = []
     var written = 0
     for round in 0..<300 {

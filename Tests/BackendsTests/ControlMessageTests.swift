@@ -1,6 +1,7 @@
-import Backends
 import Testing
 import Xen
+
+@testable import Backends
 
 @Suite struct ControlMessageTests {
   private typealias Request = ControlProtocol.Request
@@ -8,7 +9,13 @@ import Xen
 
   private static let handle = DomainHandle(Array(0xa0...0xaf))!
   private static let key = ControlProtocol.DomainKey(domain: DomainID(rawValue: 0x0102), handle: handle)
-  private static let status = ControlProtocol.Status(key: key, status: 1, acknowledged: 0x0403_0201)
+  private static let status = ControlProtocol.Status(
+    key: key, status: 1, acknowledged: 0x0403_0201,
+    brokenVifs: [
+      ControlProtocol.BrokenVif(slot: 0, reason: .rings),
+      ControlProtocol.BrokenVif(slot: 9, reason: .unmappedFrame),
+      ControlProtocol.BrokenVif(slot: 14, reason: .rings),
+    ])
 
   private static let requests: [Request] = [
     .attach(key, vifs: []),
@@ -17,11 +24,12 @@ import Xen
       vifs: [
         ControlProtocol.Vif(slot: 0, windowFrames: 64, features: 0x1_2000_8000),
         ControlProtocol.Vif(slot: 14, windowFrames: 4096, features: .max),
-      ]),
+      ], partial: true),
     .detach(key),
     .rename(key, to: DomainHandle(Array(0x10...0x1f))!),
     .attachVif(key, ControlProtocol.Vif(slot: 14, windowFrames: 64, features: 0x1_2000_8000)),
     .detachVif(key, slot: 14),
+    .resetVif(key, slot: 3),
     .setFeatures(key, slot: 3, features: 0x1_2000_8003),
     .console(key, follow: true, input: false),
     .console(key, follow: false, input: true),
@@ -37,7 +45,7 @@ import Xen
 
   @Test(arguments: requests)
   func requestsComeBackAsTheyWereSent(request: ControlProtocol.Request) throws {
-    #expect(try Request(decoding: request.encoded()) == request)
+    #expect(try Request(decoding: #require(request.encoded())) == request)
   }
 
   @Test(arguments: replies)
@@ -52,6 +60,7 @@ import Xen
   @Test func anAttachIsTheseBytes() {
     let expected: [UInt8] =
       [0x02, 0, 0x01, 0, 0x02, 0x01] + Array(0xa0...0xaf) + [
+        0x00,  // all of it or nothing
         0x01,  // one vif
         0x02, 0x40, 0, 0, 0, 0x03, 0x80, 0, 0x20, 0x01, 0, 0, 0,
       ]
@@ -62,12 +71,21 @@ import Xen
   @Test func anEventIsTheseBytes() {
     #expect(
       Self.status.encodedEvent()
-        == [0x02, 0, 0x01, 0x02, 0x02, 0x01] + Array(0xa0...0xaf) + [0x01, 0, 0, 0, 0x01, 0x02, 0x03, 0x04])
+        == [0x02, 0, 0x01, 0x02, 0x02, 0x01] + Array(0xa0...0xaf) + [0x01, 0, 0, 0, 0x01, 0x02, 0x03, 0x04]
+        // Vif 9 has unmapped frames, none was not started, the rings of 0 and 14 are broken.
+        + [0x00, 0x02, 0x00, 0x00, 0x01, 0x40])
+  }
+
+  @Test func aVifIsBrokenForOneReasonAndHasASlot() {
+    let sound = Self.status.encodedEvent().dropLast(6)
+    for masks: [UInt8] in [[1, 0, 1, 0, 0, 0], [0, 0x80, 0, 0, 0, 0], [0, 2, 0, 0, 0, 2]] {
+      #expect(throws: ControlMessageError.self) { try ControlProtocol.Event(decodingEvent: sound + masks) }
+    }
   }
 
   @Test(arguments: requests)
-  func everyTruncationAndEveryTailOfARequestIsRefused(request: ControlProtocol.Request) {
-    let bytes = request.encoded()
+  func everyTruncationAndEveryTailOfARequestIsRefused(request: ControlProtocol.Request) throws {
+    let bytes = try #require(request.encoded())
     for length in 0..<bytes.count {
       #expect(throws: ControlMessageError.self) { try Request(decoding: Array(bytes[..<length])) }
     }
@@ -97,10 +115,13 @@ import Xen
 
   @Test func otherVersionsAndTypesAreRefused() {
     #expect(throws: ControlMessageError.self) { try Request(decoding: [1, 0, 7, 0]) }
+    #expect(throws: ControlMessageError.self) { try Request(decoding: [3, 0, 7, 0]) }
+    #expect(throws: ControlMessageError.self) { try Reply(decoding: [0, 0, 1, 1]) }
+    #expect(throws: ControlMessageError.self) { try Reply(decoding: [3, 0, 1, 1]) }
     #expect(throws: ControlMessageError.self) { try Request(decoding: [2, 0, 0, 0]) }
     #expect(throws: ControlMessageError.self) { try Request(decoding: [2, 0, 8, 0]) }
     #expect(throws: ControlMessageError.self) { try Request(decoding: Reply.done.encoded()) }
-    #expect(throws: ControlMessageError.self) { try Reply(decoding: Request.subscribe.encoded()) }
+    #expect(throws: ControlMessageError.self) { try Reply(decoding: [2, 0, 7, 0]) }
     #expect(throws: ControlMessageError.self) { try Reply(decoding: Self.status.encodedEvent()) }
     #expect(throws: ControlMessageError.self) { try ControlProtocol.Event(decodingEvent: Reply.done.encoded()) }
     // A flag is 0 or 1.
@@ -118,8 +139,10 @@ import Xen
 
   @Test func noBytesTrap() {
     var noise = Noise(seed: 3)
-    var sound = Self.requests.map { $0.encoded() } + Self.replies.map { $0.encoded() }
-    sound.append(Self.status.encodedEvent())
+    var sound = Self.requests.compactMap { $0.encoded() }
+    for version in ControlProtocol.Version.allCases {
+      sound += Self.replies.map { $0.encoded(for: version) } + [Self.status.encodedEvent(for: version)]
+    }
     var read = 0
     for round in 0..<50_000 {
       var bytes = sound[round % sound.count]

@@ -109,10 +109,10 @@ import Testing
     let listener = try ControlSocket.listen(at: path)
     var status = stat()
     #expect(stat(path, &status) == 0 && status.st_mode & 0o777 == 0o600)
-    let early = listener.accept()?.raw
+    let early = try listener.accept()?.raw
     #expect(early == nil)
-    let client = try ControlSocket.connect(to: path)
-    guard let accepted = listener.accept() else {
+    let client = try ControlSocket.connect(to: path, within: .seconds(20))
+    guard let accepted = try listener.accept() else {
       Issue.record("no connection")
       return
     }
@@ -128,9 +128,11 @@ import Testing
 
   @Test func aMissingListenerIsSaid() {
     let folder = TemporaryFolder()
-    let error = #expect(throws: BackendError.self) { _ = try ControlSocket.connect(to: "\(folder.path)/none") }
+    let error = #expect(throws: BackendError.self) {
+      _ = try ControlSocket.connect(to: "\(folder.path)/none", within: .seconds(20))
+    }
     #expect(error?.errno == ENOENT)
     let long = "\(folder.path)/" + String(repeating: "x", count: 200)
-    #expect(throws: BackendError.self) { _ = try ControlSocket.connect(to: long) }
+    #expect(throws: BackendError.self) { _ = try ControlSocket.connect(to: long, within: .seconds(20)) }
   }
 }

@@ -23,7 +23,7 @@ final class MemoryPage: ConsolePage {
 }
 
 /// A folder of the test's own, removed with everything in it.
-final class TemporaryFolder {
+final class TemporaryFolder: Sendable {
   let path: String
 
   init() {

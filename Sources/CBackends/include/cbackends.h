@@ -22,6 +22,7 @@ static const unsigned long cbackends_vhost_set_vring_base = VHOST_SET_VRING_BASE
 static const unsigned long cbackends_vhost_set_vring_addr = VHOST_SET_VRING_ADDR;
 static const unsigned long cbackends_vhost_set_vring_kick = VHOST_SET_VRING_KICK;
 static const unsigned long cbackends_vhost_set_vring_call = VHOST_SET_VRING_CALL;
+static const unsigned long cbackends_vhost_set_vring_err = VHOST_SET_VRING_ERR;
 static const unsigned long cbackends_vhost_net_set_backend = VHOST_NET_SET_BACKEND;
 
 /* ioctl(2) with a pointer argument. */
@@ -45,7 +46,8 @@ int cbackends_set_no_new_privileges(void);
 /* Sends one message with descriptors. */
 ssize_t cbackends_send(int fd, const void *bytes, size_t length, const int *descriptors, size_t count);
 /* Receives one message. On entry *count is the room in descriptors; on return it is how many came, each
- * close-on-exec. Returns -1 with EMSGSIZE, all descriptors closed, when message or descriptors were cut. */
+ * close-on-exec. Returns -1, all descriptors closed, when something was cut: EMSGSIZE for bytes or descriptors
+ * beyond the room, EMFILE for descriptors that this process has no number left for. */
 ssize_t cbackends_receive(int fd, void *bytes, size_t length, int *descriptors, size_t *count);
 
 #endif
