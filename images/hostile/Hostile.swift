@@ -73,6 +73,8 @@ enum Attack {
 
   func carryOut() -> Never {
     timeInfo = hostile_time_info()
+    // What was said on the console is to be read before the ring is anything else.
+    Self.pause(milliseconds: 100)
     switch self {
     case .frames(let attack, let place): attack.carryOut(on: place)
     case .queue(let attack): attack.carryOut()
