@@ -1,5 +1,4 @@
 import Glibc
-import Threads
 
 /// Owner of a file descriptor: closed when dropped, never copied.
 public struct Descriptor: ~Copyable, Sendable {
