@@ -79,14 +79,30 @@ public struct LANStore: Sendable {
     }
   }
 
-  /// Takes a LAN's lock, waiting for whoever holds it. Everyone who changes which ports a LAN has, or whether its
-  /// devices are there, holds it meanwhile.
-  public func lock(bridge: InterfaceName) throws(LANError) -> FileLock {
-    do throws(StateFile.Failure) {
-      try StateFile.makeFolder(locks, mode: 0o755)
-      return try FileLock.take("\(locks)/\(bridge).lock")
-    } catch {
-      throw LANError(error)
-    }
+  /// How long a LAN's lock is waited for where nothing else is said: whoever holds it changes devices, which takes
+  /// milliseconds, or was stopped.
+  public static let patience = Duration.seconds(5)
+
+  /// Takes a LAN's lock, waiting for whoever holds it. Everyone who changes which devices a LAN has, or whether its
+  /// VXLAN device is up, holds it meanwhile.
+  ///
+  /// - Throws: `LANError`, of kind `unavailable` and with the lock's file and its holder when it was held until the
+  ///   deadline.
+  public func lock(
+    bridge: InterfaceName, within patience: Duration = LANStore.patience
+  ) throws(LANError) -> FileLock {
+    let path = try lockFile(bridge)
+    do throws(FileLock.Failure) { return try FileLock.take(path, within: patience) } catch { throw LANError(error) }
+  }
+
+  /// Takes a LAN's lock if nobody holds it; nil if somebody does.
+  public func lockUnlessHeld(bridge: InterfaceName) throws(LANError) -> FileLock? {
+    let path = try lockFile(bridge)
+    do throws(FileLock.Failure) { return try FileLock.takeUnlessHeld(path) } catch { throw LANError(error) }
+  }
+
+  private func lockFile(_ bridge: InterfaceName) throws(LANError) -> String {
+    do throws(StateFile.Failure) { try StateFile.makeFolder(locks, mode: 0o755) } catch { throw LANError(error) }
+    return "\(locks)/\(bridge).lock"
   }
 }
