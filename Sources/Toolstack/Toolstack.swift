@@ -65,7 +65,7 @@ public final class Toolstack: Sendable {
     // The LANs first: guests that are found are put back into theirs.
     try lans.start()
     try recover()
-    for lan in lans.all { rejoin(lan.name) }
+    reconcileLANs(isThorough: true)
     startEVPN()
     watcher.start(self)
     pool.start()

@@ -24,9 +24,8 @@ final class Watcher: Sendable {
         _ = wake.wait(timeout: .now() + Self.interval)
         toolstack.reapEnded()
         rounds += 1
-        if rounds % 4 == 0 { toolstack.retryLANs() }
+        if rounds % 4 == 0 { toolstack.reconcileLANs(isThorough: rounds % 20 == 0) }
         if rounds % 20 == 0 {
-          toolstack.lans.settleAbandoned()
           toolstack.removeUnusedImages()
         }
       }
