@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/ipv6.h>
 #include <linux/magic.h>
 #include <linux/nsfs.h>
 #include <net/if.h>
@@ -16,6 +17,8 @@
 #include <sys/socket.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+
+const int cnetlink_devconf_disable_ipv6 = DEVCONF_DISABLE_IPV6;
 
 static int result(int answer) { return answer < 0 ? -errno : 0; }
 

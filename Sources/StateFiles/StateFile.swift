@@ -97,12 +97,26 @@ public enum StateFile {
     if durability == .powerCut { syncFolder(of: path) }
   }
 
-  /// The names of a folder's files, hidden ones left out; none when it cannot be read.
-  public static func names(in folder: String) -> [String] {
-    guard let directory = opendir(folder) else { return [] }
+  /// The names of a folder's files, hidden ones left out; none when it cannot be read, which does for what is no more
+  /// than a help.
+  public static func names(in folder: String) -> [String] { (try? list(folder)) ?? [] }
+
+  /// The names of a folder's files, hidden ones left out; none when there is no such folder.
+  ///
+  /// - Throws: `Failure` when it cannot be read, which is something else than empty.
+  public static func list(_ folder: String) throws(Failure) -> [String] {
+    guard let directory = opendir(folder) else {
+      if errno == ENOENT { return [] }
+      throw Failure(operation: "open", path: folder, errno: errno)
+    }
     defer { closedir(directory) }
     var names: [String] = []
-    while let entry = readdir(directory) {
+    while true {
+      errno = 0
+      guard let entry = readdir(directory) else {
+        guard errno == 0 else { throw Failure(operation: "list", path: folder, errno: errno) }
+        break
+      }
       let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
         String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
       }

@@ -1,5 +1,6 @@
 import ChaosAPI
 import ContainerNetwork
+import Glibc
 import NetworkAddresses
 import ShellPool
 import VirtualLAN
@@ -11,7 +12,9 @@ extension Toolstack {
   public func createLAN(_ request: LANRequest) throws(APIError) -> LANInfo {
     try request.validate()
     let laid = try lans.create(try definition(request), isDerived: request.vni == nil)
-    let hasGuests = rejoin(request.name)
+    // One that was deleted under its guests gets them back.
+    let hasGuests = registry.guests.contains { $0.record.vifs.contains { $0.lan == request.name } }
+    if hasGuests { reconcileLANs(isThorough: false) }
     return try lanInfo(request.name, isEmpty: laid.isNew && !hasGuests)
   }
 
@@ -62,7 +65,7 @@ extension Toolstack {
       summaries.append(
         LANSummary(
           name: lan.name, vni: Int(state.definition.vni.rawValue), mode: LANMode(state.definition.mode),
-          mtu: state.laid?.mtu, state: state.laid == nil ? .waiting : .ready, members: members.count,
+          mtu: state.laid?.mtu, state: state.reason == nil ? .ready : .waiting, members: members.count,
           bridge: state.definition.bridge.description))
     }
     return LANList(lans: summaries)
@@ -86,9 +89,9 @@ extension Toolstack {
       port: isTunnelled ? Int(definition.port) : nil, mtu: state.laid?.mtu,
       vtep: state.laid?.underlay?.address.description, device: state.laid?.underlay?.device.description,
       bridge: definition.bridge.description, vxlan: isTunnelled ? definition.vxlan.description : nil,
-      isUp: isTunnelled ? vxlan?.isUp ?? false : state.laid != nil, state: state.laid == nil ? .waiting : .ready,
-      reason: state.failure?.description, peers: definition.peers.map { LANPeer($0) },
-      attached: definition.attached.map(\.description),
+      isUp: isTunnelled ? vxlan?.isUp ?? false : state.laid != nil, state: state.reason == nil ? .ready : .waiting,
+      reason: state.reason, peers: definition.peers.map { LANPeer($0) },
+      attached: definition.attached.map(\.name.description),
       members: members(ports), forwarding: isEmpty ? [] : try forwarding(state, devices),
       drops: devices.reduce(0) { $0 + $1.drops },
       warnings: filterWarnings)
@@ -96,15 +99,18 @@ extension Toolstack {
 
   /// Where the LAN's bridge and its VXLAN device send to.
   private func forwarding(_ state: LANs.LAN.State, _ ports: [Link]) throws(APIError) -> [LANForwarding] {
-    guard let laid = state.laid else { return [] }
     let names = Dictionary(uniqueKeysWithValues: ports.map { ($0.index, $0.name.description) })
+    let vxlan = ports.first { $0.name == state.definition.vxlan }?.index
     let entries: [ForwardingEntry]
     do {
       entries = try network.query { socket throws(NetlinkError) in
-        try socket.forwardingTable(bridge: laid.bridge)
-          + (laid.vxlan.map { vxlan throws(NetlinkError) in try socket.forwardingTable(of: vxlan) } ?? [])
+        guard let bridge = try socket.link(named: state.definition.bridge) else { return [] }
+        return try socket.forwardingTable(bridge: bridge.index)
+          + (vxlan.map { vxlan throws(NetlinkError) in try socket.forwardingTable(of: vxlan) } ?? [])
       }
     } catch {
+      // Its devices went between two questions.
+      if error.code == ENODEV { return [] }
       throw APIError(error)
     }
     var seen: Set<ForwardingEntry> = []
@@ -113,7 +119,7 @@ extension Toolstack {
       let isRemote = entry.scope == .device && entry.destination != nil
       // What the bridge knows to be behind the VXLAN device, that device's own table says better; and the host's
       // own addresses are nobody's.
-      guard isRemote || entry.scope == .master && entry.device != laid.vxlan && entry.state != .permanent else {
+      guard isRemote || entry.scope == .master && entry.device != vxlan && entry.state != .permanent else {
         return nil
       }
       let kind: LANForwardingKind = !isRemote ? .local : entry.mac == .zero ? .flood : .remote
@@ -127,12 +133,12 @@ extension Toolstack {
   private struct Occupants {
     /// By the host's end of their interface.
     let containers: [InterfaceName: String]
-    let attached: Set<InterfaceName>
+    let attached: [AttachedInterface]
   }
 
   private var occupants: Occupants {
     Occupants(
-      containers: containers, attached: Set(lans.all.flatMap { $0.state.withLock { $0.definition.attached } }))
+      containers: containers, attached: lans.all.flatMap { $0.state.withLock { $0.definition.attached } })
   }
 
   /// Who is behind ports. Asks every LAN, so it must not be called in the turn of one.
@@ -159,7 +165,7 @@ extension Toolstack {
     } else if let container = occupants.containers[port.name] {
       member.kind = .container
       member.name = container
-    } else if occupants.attached.contains(port.name) {
+    } else if occupants.attached.contains(where: { $0.isCalled(port.name, port) }) {
       member.kind = .interface
       member.mac = port.address?.description
     }
@@ -231,59 +237,40 @@ extension Toolstack {
       throw .refused("interface", "not an interface name", interface)
     }
     let lan = try lans.find(name)
+    // By any of its names; what it is called itself is kept.
+    let link: Link?
+    do { link = try network.link(named: device) } catch { throw APIError(error) }
     for other in lans.all where other !== lan {
-      guard other.state.withLock({ $0.definition.attached.contains(device) }) else { continue }
+      guard other.state.withLock({ $0.definition.attached.contains { $0.isCalled(device, link) } }) else {
+        continue
+      }
       throw APIError(.conflict, "interface: attached to LAN '\(other.name)': '\(interface)'", field: "interface")
     }
     _ = try lans.change(lan) { definition throws(APIError) in
-      guard !definition.attached.contains(device) else { return }
-      do { _ = try lans.wiring.checkAttachable(device, to: definition) } catch { throw APIError(error) }
-      definition.attached.append(device)
+      guard !definition.attached.contains(where: { $0.isCalled(device, link) }) else { return }
+      let found: Link
+      do { found = try lans.wiring.checkAttachable(device, to: definition) } catch { throw APIError(error) }
+      definition.attached.append(AttachedInterface(found))
     }
     return try lanInfo(name)
   }
 
+  /// - Parameter interface: any of its names, or what it was called when it was attached.
   public func detach(_ interface: String, from name: String) throws(APIError) {
-    let device = InterfaceName(interface)
     let lan = try lans.find(name)
-    _ = try lans.change(lan) { definition throws(APIError) in
-      guard let index = definition.attached.firstIndex(where: { $0 == device }) else {
+    var link: Link?
+    let device = InterfaceName(interface)
+    if let device { do { link = try network.link(named: device) } catch { throw APIError(error) } }
+    try lans.detach(lan) { definition throws(APIError) in
+      guard let device, let attached = definition.attached.first(where: { $0.isCalled(device, link) }) else {
         throw APIError(
           .notFound, "interface: not attached to LAN '\(name)': '\(interface)'", field: "interface")
       }
-      definition.attached.remove(at: index)
-    }
-    guard let device else { return }
-    do throws(LANError) {
-      try lans.release(device, from: lan)
-    } catch {
-      throw APIError(error)
+      return attached
     }
   }
 
   // MARK: Guests on a LAN
-
-  /// Puts the guests that belong on a LAN back into it, after its devices were made anew. False when there are none.
-  @discardableResult
-  func rejoin(_ name: String) -> Bool {
-    var ports: [LANs.Port] = []
-    for guest in registry.guests {
-      for vif in guest.record.vifs where vif.lan == name {
-        ports.append(LANs.Port(tap: guest.tapName(vif.slot), mac: vif.mac, mtu: vif.mtu))
-      }
-    }
-    guard !ports.isEmpty else { return false }
-    do { try lans.join(name, ports) } catch { report("LAN '\(name)': \(error.message)") }
-    return true
-  }
-
-  /// Lays out LANs that waited for something, an address of the host mostly.
-  func retryLANs() {
-    for lan in lans.retry() {
-      report("LAN '\(lan.name)' is laid out")
-      rejoin(lan.name)
-    }
-  }
 
   /// Refuses a MAC address that another member of the LAN on this host has: a guest, or a container, whose address
   /// the bridge was told.
@@ -311,6 +298,14 @@ extension Toolstack {
     guard let holder, holder.kind != .vxlan else { return }
     let name = containers[holder.name].map { "container \($0)" } ?? "interface \(holder.name)"
     throw APIError(.conflict, "\(field): on LAN '\(lan)' already, \(name): '\(mac)'", field: field)
+  }
+}
+
+extension LANs.LAN.State {
+  /// Why the LAN waits: it cannot be laid out, or an interface that belongs on it is not; nil when it does not.
+  fileprivate var reason: String? {
+    guard let laid else { return failure?.description ?? "its devices are gone" }
+    return laid.waiting.first?.reason
   }
 }
 

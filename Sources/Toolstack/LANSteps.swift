@@ -23,3 +23,11 @@ enum ChangeLANStep: String, OperationSteps {
   case writeDefinition = "write definition"
   case layOut = "lay out"
 }
+
+/// Taking an interface of the host out of a LAN.
+enum DetachStep: String, OperationSteps {
+  static let operation = "detach"
+
+  case release
+  case writeDefinition = "write definition"
+}

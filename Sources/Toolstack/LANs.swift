@@ -17,8 +17,6 @@ final class LANs: Sendable {
       var laid: LaidLAN?
       /// Why it cannot.
       var failure: LANError?
-      /// Vifs of guests that were put into it.
-      var vifs = 0
       /// Set once it is deleted, for those who still wait for their turn.
       var isDeleted = false
     }
@@ -28,6 +26,8 @@ final class LANs: Sendable {
     let vni: VNI
     let bridge: InterfaceName
     let state: Mutex<State>
+    /// What the reconciler said and tried.
+    let care = Mutex(Care())
 
     init(_ definition: LANDefinition) {
       name = definition.name
@@ -37,20 +37,16 @@ final class LANs: Sendable {
     }
   }
 
-  /// A vif on its way into a LAN.
-  struct Port: Sendable {
-    let tap: InterfaceName
-    let mac: MACAddress
-    /// What the guest was told, in bytes.
-    let mtu: Int
-  }
-
   let store: LANStore
   let network: HostNetwork
   let wiring: LANWiring
   let observe: StepObserver?
-  private let report: @Sendable (String) -> Void
+  let report: @Sendable (String) -> Void
+  /// LANs whose files cannot be read, and why: they are there, though nobody knows how.
+  private let damaged = Mutex<[String: LANError]>([:])
   private let table = Mutex<[String: LAN]>([:])
+  /// Whose devices are called so.
+  private let byDevice = Mutex<[InterfaceName: LAN]>([:])
 
   init(
     store: LANStore, network: HostNetwork, observe: StepObserver?,
@@ -65,6 +61,22 @@ final class LANs: Sendable {
 
   // MARK: Looking up
 
+  /// The LAN that a device is of.
+  func find(device: InterfaceName) -> LAN? { byDevice.withLock { $0[device] } }
+
+  private func learnDevices(of lan: LAN) {
+    let vxlan = lan.state.withLock { $0.definition.vxlan }
+    byDevice.withLock { devices in
+      devices[lan.bridge] = lan
+      devices[vxlan] = lan
+    }
+  }
+
+  private func forget(_ lan: LAN) {
+    table.withLock { if $0[lan.name] === lan { $0[lan.name] = nil } }
+    byDevice.withLock { devices in devices = devices.filter { $0.value !== lan } }
+  }
+
   var all: [LAN] { table.withLock { $0.values.sorted { $0.name < $1.name } } }
 
   func find(_ name: String, field: String? = nil) throws(APIError) -> LAN {
@@ -74,7 +86,7 @@ final class LANs: Sendable {
     return lan
   }
 
-  /// Runs an operation on a LAN in its turn.
+  /// Reads or changes what chaosd knows of a LAN; holds up others for no longer than the kernel takes.
   func inTurn<Result: Sendable>(
     _ lan: LAN, _ body: (inout LAN.State) throws(APIError) -> Result
   ) throws(APIError) -> Result {
@@ -84,76 +96,118 @@ final class LANs: Sendable {
     }
   }
 
+  /// How long an operation waits for whoever else changes the LAN: chaos-cni, for milliseconds, unless it was stopped.
+  private static let patience = Duration.seconds(2)
+
+  /// Runs an operation that changes a LAN's devices. Its lock is taken first, so that whoever only reads is not held
+  /// up by who has it.
+  func exclusively<Result: Sendable>(
+    _ lan: LAN, _ body: (inout LAN.State) throws(APIError) -> Result
+  ) throws(APIError) -> Result {
+    let lock: FileLock
+    do throws(LANError) {
+      lock = try store.lock(bridge: lan.bridge, within: Self.patience)
+    } catch {
+      throw APIError(.wrongState, "LAN '\(lan.name)' is being changed: \(error)")
+    }
+    let result = try inTurn(lan, body)
+    _ = consume lock
+    return result
+  }
+
+  /// The same, if nobody else is changing it; nil if somebody is.
+  func unlessHeld<Result: Sendable>(
+    _ lan: LAN, _ body: (inout LAN.State) throws(APIError) -> Result
+  ) throws(APIError) -> Result? {
+    let lock: FileLock?
+    do throws(LANError) { lock = try store.lockUnlessHeld(bridge: lan.bridge) } catch { throw APIError(error) }
+    guard let lock else { return nil }
+    let result = try inTurn(lan, body)
+    _ = consume lock
+    return result
+  }
+
   // MARK: Start
 
-  /// Lays out every LAN that is written down, and removes the devices of those that no longer are. One that cannot
-  /// be laid out now waits for what it lacks.
+  /// Lays out every LAN that is written down, and removes the devices of those that no longer are. What cannot be
+  /// laid out now is the reconciler's business.
   func start() throws {
     let found = store.loadAll()
     for error in found.damaged { report("LAN ignored: \(error)") }
-    if found.damaged.isEmpty { try wiring.sweep(keeping: found.lans) }
+    damaged.withLock { $0 = found.unusable }
+    if found.isComplete { try wiring.sweep(keeping: found.lans) }
     for definition in found.lans {
       let lan = LAN(definition)
       table.withLock { $0[definition.name] = lan }
-      lan.state.withLock { state in
-        layOut(&state)
-        if let failure = state.failure { report("LAN '\(lan.name)' waits: \(failure)") }
+      learnDevices(of: lan)
+      do throws(APIError) {
+        _ = try unlessHeld(lan) { layOut(&$0) }
+      } catch {
+        report("LAN '\(lan.name)': \(error.message)")
       }
     }
   }
 
-  /// Tries again to lay out what could not be. Returns the LANs that now are.
-  func retry() -> [LAN] {
-    all.filter { lan in
-      lan.state.withLock { state in
-        guard !state.isDeleted, state.laid?.missing.isEmpty != true else { return false }
-        let wasLaid = state.laid != nil
-        layOut(&state)
-        return !wasLaid && state.laid != nil
-      }
-    }
-  }
-
-  /// Brings the kernel into the state the definition asks for, or notes why that cannot be.
-  private func layOut(_ state: inout LAN.State) {
+  /// Brings the kernel into the state the definition asks for, or notes why that cannot be. Needs the LAN's lock.
+  func layOut(_ state: inout LAN.State) {
     do throws(LANError) {
-      let lock = try store.lock(bridge: state.definition.bridge)
       state.laid = try wiring.layOut(state.definition)
       state.failure = nil
-      _ = consume lock
     } catch {
       state.laid = nil
       state.failure = error
     }
   }
 
-  /// The LAN's devices, laid out now if they could not be before.
-  private func laid(_ lan: LAN, _ state: inout LAN.State) throws(APIError) -> LaidLAN {
-    if let laid = state.laid { return laid }
-    layOut(&state)
-    guard let laid = state.laid else {
-      throw APIError(
-        .wrongState, "LAN '\(lan.name)' is not laid out: \(state.failure?.description ?? "its devices are gone")")
-    }
+  /// The LAN's devices, if they are the ones that were laid out.
+  private func present(_ lan: LAN, _ state: LAN.State) -> LaidLAN? {
+    guard let laid = state.laid, InterfaceIndex(of: lan.bridge) == laid.bridge else { return nil }
     return laid
+  }
+
+  /// Does something with a LAN's devices, which are laid out first where they are missing.
+  ///
+  /// - Parameter body: nil when they are gone after all.
+  private func withDevices<Result: Sendable>(
+    of lan: LAN, _ body: (LaidLAN, LANDefinition) throws(APIError) -> Result?
+  ) throws(APIError) -> Result {
+    let done = try inTurn(lan) { state throws(APIError) -> Result? in
+      guard let laid = present(lan, state) else { return nil }
+      return try body(laid, state.definition)
+    }
+    if let done { return done }
+    // Somebody deleted them under us, or they could not be made before.
+    return try exclusively(lan) { state throws(APIError) -> Result in
+      layOut(&state)
+      guard let laid = state.laid, let result = try body(laid, state.definition) else {
+        throw APIError(
+          .wrongState, "LAN '\(lan.name)' is not laid out: \(state.failure?.description ?? "its devices are gone")")
+      }
+      return result
+    }
   }
 
   // MARK: Create and delete
 
   func create(_ definition: LANDefinition, isDerived: Bool) throws(APIError) -> LaidLAN {
     let lan = LAN(definition)
+    let others = all.map { $0.state.withLock { $0.definition } }
     try reserve(lan, isDerived: isDerived)
+    learnDevices(of: lan)
     do throws(APIError) {
-      return try lan.state.withLock { state throws(APIError) in try create(&state) }
+      return try exclusively(lan) { state throws(APIError) in try create(&state, beside: others) }
     } catch {
       lan.state.withLock { $0.isDeleted = true }
-      table.withLock { $0[lan.name] = nil }
+      forget(lan)
       throw error
     }
   }
 
   /// Makes name, VNI and device names the LAN's before anything is made.
   private func reserve(_ lan: LAN, isDerived: Bool) throws(APIError) {
+    if let error = damaged.withLock({ $0[lan.name] }) {
+      throw APIError(.conflict, "name: taken by a file that cannot be used: \(error)", field: "name")
+    }
     try table.withLock { table throws(APIError) in
       if table[lan.name] != nil { throw APIError(.conflict, "name: taken: '\(lan.name)'", field: "name") }
       if let other = table.values.first(where: { $0.vni == lan.vni }) {
@@ -167,10 +221,16 @@ final class LANs: Sendable {
     }
   }
 
-  private func create(_ state: inout LAN.State) throws(APIError) -> LaidLAN {
-    let definition = state.definition
+  private func create(
+    _ state: inout LAN.State, beside others: [LANDefinition]
+  ) throws(APIError) -> LaidLAN {
     do {
-      let ground = try wiring.check(definition)
+      let ground = try wiring.check(state.definition)
+      if let underlay = ground.underlay {
+        try wiring.checkPort(of: state.definition, on: underlay, beside: others)
+        state.definition.choose(underlay)
+      }
+      let definition = state.definition
       var procedure = Procedure<CreateLANStep>(observe: observe)
       do {
         // First on disk: after a kill the LAN is laid out at the next start, or was never there.
@@ -179,10 +239,8 @@ final class LANs: Sendable {
         } undo: {
           try? self.store.remove(definition.name)
         }
-        let lock = try store.lock(bridge: definition.bridge)
         let laid = try procedure.step(.layOut) { try wiring.layOut(definition, on: ground) }
         state.laid = laid
-        _ = consume lock
         return laid
       } catch {
         try? wiring.remove(definition)
@@ -199,23 +257,21 @@ final class LANs: Sendable {
   /// - Parameter force: with members, too.
   /// - Returns: the members' ports that kept it from being deleted; none when it is gone.
   func delete(_ lan: LAN, force: Bool) throws(APIError) -> [Link] {
-    let members = try inTurn(lan) { state throws(APIError) -> [Link] in
+    let members = try exclusively(lan) { state throws(APIError) -> [Link] in
       do {
-        let lock = try store.lock(bridge: state.definition.bridge)
         let members = force ? [] : try ports(state).members
         guard members.isEmpty else { return members }
         var procedure = Procedure<DeleteLANStep>(observe: observe)
         // The devices go in one step and before the definition: after a kill the LAN is there whole or gone.
         try procedure.step(.deleteDevices) { try wiring.remove(state.definition) }
         try procedure.step(.removeDefinition) { try store.remove(lan.name) }
-        _ = consume lock
       } catch {
         throw APIError(error)
       }
       state.isDeleted = true
       return []
     }
-    if members.isEmpty { table.withLock { $0[lan.name] = nil } }
+    if members.isEmpty { forget(lan) }
     return members
   }
 
@@ -224,9 +280,7 @@ final class LANs: Sendable {
   func ports(_ state: LAN.State) throws(APIError) -> (vxlan: Link?, members: [Link]) {
     do {
       let ports = try network.query { socket throws(NetlinkError) -> [Link] in
-        var bridge = state.laid?.bridge
-        if bridge == nil { bridge = try socket.link(named: state.definition.bridge)?.index }
-        guard let bridge else { return [] }
+        guard let bridge = try socket.link(named: state.definition.bridge)?.index else { return [] }
         if isDeserted(state.definition) {
           return try [socket.link(named: state.definition.vxlan)].compactMap { $0 }
         }
@@ -242,7 +296,7 @@ final class LANs: Sendable {
 
   /// Whether a LAN's VXLAN device is the only port of its bridge. Sysfs tells that of one bridge alone, rtnetlink
   /// goes through all interfaces of the host.
-  private func isDeserted(_ lan: LANDefinition) -> Bool {
+  func isDeserted(_ lan: LANDefinition) -> Bool {
     StateFile.names(in: "/sys/class/net/\(lan.bridge)/brif") == [lan.vxlan.description]
   }
 
@@ -252,13 +306,12 @@ final class LANs: Sendable {
   func change(
     _ lan: LAN, _ change: (inout LANDefinition) throws(APIError) -> Void
   ) throws(APIError) -> LANDefinition {
-    try inTurn(lan) { state throws(APIError) in
+    try exclusively(lan) { state throws(APIError) in
       let before = state.definition
       var after = before
       try change(&after)
       if after == before { return after }
       do {
-        let lock = try store.lock(bridge: before.bridge)
         var procedure = Procedure<ChangeLANStep>(observe: observe)
         try procedure.step(.writeDefinition) { try store.save(after) }
         do {
@@ -269,7 +322,6 @@ final class LANs: Sendable {
           _ = try? wiring.layOut(before)
           throw error
         }
-        _ = consume lock
       } catch {
         throw APIError(error)
       }
@@ -278,13 +330,36 @@ final class LANs: Sendable {
     }
   }
 
-  /// Lets an interface of the host go from a LAN that no longer names it.
-  func release(_ interface: InterfaceName, from lan: LAN) throws(LANError) {
-    try lan.state.withLock { state throws(LANError) in
-      guard let laid = state.laid else { return }
-      let lock = try store.lock(bridge: state.definition.bridge)
-      try wiring.release(interface, laid)
-      _ = consume lock
+  /// Takes an interface of the host out of a LAN. First in the kernel: after a kill it is put back, or is out of it.
+  ///
+  /// - Parameter find: the interface, in the LAN's definition.
+  func detach(
+    _ lan: LAN, _ find: (LANDefinition) throws(APIError) -> AttachedInterface
+  ) throws(APIError) {
+    try exclusively(lan) { state throws(APIError) in
+      let before = state.definition
+      let interface = try find(before)
+      var after = before
+      after.attached.removeAll { $0 == interface }
+      do {
+        var procedure = Procedure<DetachStep>(observe: observe)
+        try procedure.step(.release) {
+          try wiring.release(interface, from: after)
+        } undo: {
+          // It stays attached, so the reconciler would do this, too.
+          _ = try? self.wiring.layOut(before)
+        }
+        do {
+          try procedure.step(.writeDefinition) { try store.save(after) }
+        } catch {
+          procedure.rollBack()
+          throw error
+        }
+      } catch {
+        throw APIError(error)
+      }
+      state.definition = after
+      if let laid = state.laid { state.laid = laid.without(interface.name) }
     }
   }
 
@@ -293,94 +368,41 @@ final class LANs: Sendable {
   /// What a guest's vif is to be told of the LAN it will join.
   func joinPoint(_ name: String, field: String) throws(APIError) -> (bridge: InterfaceName, mtu: Int) {
     let lan = try find(name, field: field)
-    return try inTurn(lan) { state throws(APIError) in
-      (state.definition.bridge, try laid(lan, &state).mtu)
-    }
+    return try withDevices(of: lan) { laid, _ in (lan.bridge, laid.mtu) }
   }
 
   /// Puts guests' taps into a LAN and makes their addresses known before they say a word: one batch.
-  func join(_ name: String, _ ports: [Port]) throws(APIError) {
+  func join(_ name: String, _ ports: [LANPort]) throws(APIError) {
     let lan = try find(name)
-    try inTurn(lan) { state throws(APIError) in
-      do throws(APIError) {
-        try join(ports, try laid(lan, &state), isFirst: state.vifs == 0, state.definition)
-      } catch {
-        // Somebody may have deleted the devices under us: once more with new ones.
-        layOut(&state)
-        guard state.laid != nil else { throw error }
-        try join(ports, try laid(lan, &state), isFirst: true, state.definition)
-      }
-      state.vifs += ports.count
+    try withDevices(of: lan) { laid, definition throws(APIError) -> Void? in
+      try join(ports, laid, definition)
     }
   }
 
-  private func join(
-    _ ports: [Port], _ laid: LaidLAN, isFirst: Bool, _ definition: LANDefinition
-  ) throws(APIError) {
-    var requests: [RouteRequest] = []
-    for port in ports {
-      let mtu = LANLimits.portMTU(ofMemberWith: port.mtu)
-      let change = LinkChange(master: .port(of: laid.bridge), mtu: UInt32(clamping: mtu))
-      requests.append(.changeLink(.name(port.tap), change))
-      guard let tap = InterfaceIndex(of: port.tap) else {
-        throw APIError(.internal, "join LAN '\(definition.name)': no such interface: '\(port.tap)'")
-      }
-      // Static, so that it neither ages nor goes with the carrier: EVPN announces it as long as the tap is there.
-      requests.append(
-        .addForwarding(ForwardingEntry(device: tap, mac: port.mac, scope: .master, state: .static), mode: .replace))
-    }
-    do {
-      // The VXLAN device is up while there are members. Only the step from none to one can meet somebody who takes
-      // it down, and only that one takes the lock.
-      if isFirst, let vxlan = laid.vxlan {
-        requests.append(.changeLink(.index(vxlan), LinkChange(isUp: true)))
-        let lock = try store.lock(bridge: definition.bridge)
-        try network.perform(requests)
-        _ = consume lock
-      } else {
-        try network.perform(requests)
-      }
+  /// Needs no lock: see `LANWiring.settle`. Nil when the devices are gone.
+  func join(_ ports: [LANPort], _ laid: LaidLAN, _ definition: LANDefinition) throws(APIError) -> Void? {
+    do throws(LANError) {
+      try wiring.join(ports, laid, definition)
+      return ()
     } catch {
+      if InterfaceIndex(of: definition.bridge) != laid.bridge { return nil }
       throw APIError(error)
     }
   }
 
-  /// Takes VXLAN devices down whose last member went without a word, as a container's interface goes with its
-  /// namespace. One look at all interfaces finds them.
-  func settleAbandoned() {
-    let lans = all
-    guard !lans.isEmpty, let links = try? network.links() else { return }
-    let inhabited = Set(links.filter { $0.kind != .vxlan }.compactMap(\.master))
-    let up = Set(links.filter(\.isUp).map(\.index))
-    for lan in lans {
-      lan.state.withLock { state in
-        guard let laid = state.laid, let vxlan = laid.vxlan, up.contains(vxlan), !inhabited.contains(laid.bridge)
-        else {
-          return
-        }
-        settle(lan, &state, laid)
-      }
-    }
-  }
-
-  /// Notes that vifs have left, whose taps are gone already.
-  func left(_ name: String, vifs: Int) {
+  /// Takes the VXLAN device down where the last member left, whose tap is gone already. If somebody is changing the
+  /// LAN, the reconciler does it.
+  func left(_ name: String) {
     guard let lan = try? find(name) else { return }
-    lan.state.withLock { state in
-      state.vifs = max(0, state.vifs - vifs)
-      guard state.vifs == 0, let laid = state.laid else { return }
-      settle(lan, &state, laid)
-    }
-  }
-
-  private func settle(_ lan: LAN, _ state: inout LAN.State, _ laid: LaidLAN) {
-    guard !state.isDeleted else { return }
-    do {
-      let lock = try store.lock(bridge: state.definition.bridge)
-      try wiring.settle(laid)
-      _ = consume lock
+    do throws(APIError) {
+      let definition = try inTurn(lan) { $0.definition }
+      guard isDeserted(definition) else { return }
+      _ = try unlessHeld(lan) { state throws(APIError) in
+        guard let laid = present(lan, state) else { return }
+        do { try wiring.settle(laid) } catch { throw APIError(error) }
+      }
     } catch {
-      report("LAN '\(lan.name)': \(error)")
+      if error.code != .notFound { report("LAN '\(name)': \(error.message)") }
     }
   }
 }

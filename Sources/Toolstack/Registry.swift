@@ -134,6 +134,11 @@ final class Registry: Sendable {
     state.withLock { $0.byTap[index] }
   }
 
+  /// Whether a guest's vif belongs on the bridge of that name, which is no LAN's.
+  func isBridgeWanted(_ bridge: InterfaceName) -> Bool {
+    guests.contains { guest in guest.record.vifs.contains { $0.lan == nil && $0.bridge == bridge } }
+  }
+
   /// Notes that a guest's domain or taps are others than they were.
   func update(_ guest: Guest) {
     state.withLock { state in

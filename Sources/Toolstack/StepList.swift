@@ -5,6 +5,6 @@ extension Toolstack {
   /// without anybody thinking of it.
   public static var stepNames: [String] {
     PrepareStep.allNames + CreateStep.allNames + DestroyStep.allNames + AddVifStep.allNames + RemoveVifStep.allNames
-      + CreateLANStep.allNames + ChangeLANStep.allNames + DeleteLANStep.allNames
+      + CreateLANStep.allNames + ChangeLANStep.allNames + DeleteLANStep.allNames + DetachStep.allNames
   }
 }

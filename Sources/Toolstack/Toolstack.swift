@@ -106,13 +106,14 @@ public final class Toolstack: Sendable {
     // The LANs first: guests that are found are put back into theirs.
     try lans.start()
     try adoptAll()
-    for lan in lans.all { rejoin(lan.name) }
+    reconcileLANs(isThorough: true)
     startEVPN()
     try startWanted()
     // What nobody is answerable for goes before the first create; what does not go now is tried again.
     reconciler.round(self)
     try reconciler.start(self)
     try BackendWatch().start(self)
+    try LinkWatch().start(self)
     try pool.start()
   }
 

@@ -14,8 +14,8 @@ struct PlannedVif {
   /// The LAN it joins; nil for a bridge that is not chaos's.
   let lan: String?
   let bridge: InterfaceName
-  /// Known for a bridge that is not chaos's.
-  let bridgeIndex: InterfaceIndex?
+  /// Known for a bridge that is not chaos's, with the MTU it has.
+  let bridgePort: (index: InterfaceIndex, mtu: Int)?
   let mtu: Int
 
   func record(handle: DomainHandle, slot: Int, features: VifFeatures) -> VifRecord {
@@ -62,7 +62,7 @@ extension Toolstack {
     if let mac = vif.mac.flatMap({ MACAddress($0) }) {
       try checkIsFree(mac, on: lan, bridge: point.bridge, field: "\(field).mac", except: guest)
     }
-    return PlannedVif(request: vif, lan: lan, bridge: point.bridge, bridgeIndex: nil, mtu: vif.mtu ?? most)
+    return PlannedVif(request: vif, lan: lan, bridge: point.bridge, bridgePort: nil, mtu: vif.mtu ?? most)
   }
 
   private func planOnBridge(_ vif: VifRequest, _ field: String) throws(APIError) -> PlannedVif {
@@ -79,7 +79,7 @@ extension Toolstack {
     guard mtu <= Int(link.mtu) else {
       throw .refused("\(field).mtu", "above the bridge's \(link.mtu)", "\(mtu)")
     }
-    return PlannedVif(request: vif, lan: nil, bridge: link.name, bridgeIndex: link.index, mtu: mtu)
+    return PlannedVif(request: vif, lan: nil, bridge: link.name, bridgePort: (link.index, Int(link.mtu)), mtu: mtu)
   }
 
   // MARK: Joining
@@ -88,23 +88,23 @@ extension Toolstack {
   func join(_ vifs: [(plan: PlannedVif, record: VifRecord)], of shell: DomainShell) throws {
     try network.join(
       vifs.compactMap { vif in
-        vif.plan.bridgeIndex.map { (tap: shell.tapName(vif.record.slot), bridge: $0, mtu: vif.record.mtu) }
+        vif.plan.bridgePort.map {
+          (tap: shell.tapName(vif.record.slot), bridge: $0.index, bridgeMTU: $0.mtu)
+        }
       })
     let joining = Dictionary(grouping: vifs.filter { $0.plan.lan != nil }) { $0.plan.lan ?? "" }
     for (lan, members) in joining {
       try lans.join(
         lan,
         members.map {
-          LANs.Port(tap: shell.tapName($0.record.slot), mac: $0.record.mac, mtu: $0.record.mtu)
+          LANPort(interface: shell.tapName($0.record.slot), mac: $0.record.mac, mtu: $0.record.mtu)
         })
     }
   }
 
   /// Tells the LANs of vifs whose taps are gone.
   func left(_ vifs: [VifRecord]) {
-    for (lan, gone) in Dictionary(grouping: vifs.filter { $0.lan != nil }, by: { $0.lan ?? "" }) {
-      lans.left(lan, vifs: gone.count)
-    }
+    for lan in Set(vifs.compactMap(\.lan)) { lans.left(lan) }
   }
 
   // MARK: Vifs of a running guest

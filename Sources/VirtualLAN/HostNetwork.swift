@@ -29,8 +29,10 @@ public final class HostNetwork: Sendable {
       throw .noSuchInterface(operation: "create tap", name: name)
     }
     do {
+      // Outside of a bridge, which somebody may delete under it, it would be the guest's door to the host.
       let change = LinkChange(
-        addressGeneration: LinkChange.AddressGeneration.none, address: Self.tapAddress, group: Self.tapGroup)
+        addressGeneration: LinkChange.AddressGeneration.none, address: Self.tapAddress, group: Self.tapGroup,
+        ipv4: BridgeSeal.ipv4)
       // Two messages: the kernel would set it up before it heard that no address is wanted.
       try perform([.changeLink(.index(index), change), .changeLink(.index(index), LinkChange(isUp: true))])
     } catch {
@@ -54,15 +56,23 @@ public final class HostNetwork: Sendable {
     try socket.withLock { socket throws(NetlinkError) in try socket.links() }
   }
 
-  /// Puts taps into their bridges: one message a tap, all in one batch.
-  public func join(_ ports: [(tap: InterfaceName, bridge: InterfaceIndex, mtu: Int)])
-    throws(NetlinkError)
-  {
+  /// Puts taps into their bridges, all in one batch.
+  ///
+  /// What others share stays as it was. A bridge whose MTU nobody set has the smallest of its ports', so a tap takes
+  /// what the bridge has, whatever its guest is told. A bridge that snoops on multicast passes it, once it hears a
+  /// querier, to those who asked for it, and guests do not ask (RFC 3810): not even for the neighbour solicitations
+  /// that look for them. To a router's port it passes all.
+  ///
+  /// - Parameter ports: with the bridge's MTU in bytes.
+  public func join(_ ports: [(tap: InterfaceName, bridge: InterfaceIndex, bridgeMTU: Int)]) throws(NetlinkError) {
     try perform(
-      ports.map { port in
-        .changeLink(
-          .name(port.tap),
-          LinkChange(master: .port(of: port.bridge), mtu: UInt32(clamping: port.mtu)))
+      ports.flatMap { port -> [RouteRequest] in
+        let change = LinkChange(
+          master: .port(of: port.bridge), isUp: true, mtu: UInt32(clamping: port.bridgeMTU))
+        return [
+          .changeLink(.name(port.tap), change),
+          .changeBridgePort(.name(port.tap), BridgePortChange(isMulticastRouter: true)),
+        ]
       })
   }
 

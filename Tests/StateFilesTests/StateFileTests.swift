@@ -1,7 +1,8 @@
 import Foundation
-import StateFiles
 import Synchronization
 import Testing
+
+@testable import StateFiles
 
 @Suite final class StateFileTests {
   private let folder = "/tmp/chaos-state-\(UUID().uuidString)"
@@ -42,10 +43,42 @@ import Testing
   }
 
   @Test func aLockHasOneHolder() throws {
-    let first = try FileLock.take(path)
+    let first = try FileLock.take(path, within: .zero)
     #expect(try FileLock.takeUnlessHeld(path) == nil)
     _ = consume first
     #expect(try FileLock.takeUnlessHeld(path) != nil)
+  }
+
+  /// Whoever holds it may be stopped, and then nobody waits for ever, and everybody learns for whom.
+  @Test func aHeldLockIsGivenUpAtTheDeadline() throws {
+    let first = try FileLock.take(path, within: .zero)
+    let start = ContinuousClock.now
+    let error = #expect(throws: FileLock.Failure.self) {
+      _ = try FileLock.take(self.path, within: .milliseconds(50))
+    }
+    #expect(ContinuousClock.now - start >= .milliseconds(50))
+    guard case .held(path, let holder?) = error else {
+      Issue.record("not held, or nobody knows by whom: \(error?.description ?? "")")
+      return
+    }
+    #expect(holder.process == getpid() && holder.command != nil)
+    #expect(error?.description == "lock \(path): held by \(holder)")
+    _ = consume first
+  }
+
+  @Test func theKernelsListTellsTheHolderFromThoseWhoWait() {
+    let list = """
+      1: POSIX  ADVISORY  WRITE 77 00:19:5 0 EOF
+      2: FLOCK  ADVISORY  WRITE 41 00:19:50 0 EOF
+      3: FLOCK  ADVISORY  WRITE 42 00:19:5 0 EOF
+      3: -> FLOCK  ADVISORY  WRITE 43 00:19:6 0 EOF
+      4: FLOCK  ADVISORY  WRITE -1 00:19:7 0 EOF
+      5: FLOCK
+
+      """
+    #expect(FileLock.process(holding: 5, in: list) == 42)
+    #expect(FileLock.process(holding: 6, in: list) == nil)
+    #expect(FileLock.process(holding: 7, in: list) == nil)
   }
 
   /// Each adds one to what it read; without the lock some would be lost.
@@ -55,7 +88,7 @@ import Testing
     let path = path
     DispatchQueue.concurrentPerform(iterations: 50) { _ in
       do {
-        let lock = try FileLock.take(path + ".lock")
+        let lock = try FileLock.take(path + ".lock", within: .seconds(60))
         let value = try StateFile.read(path)?.first ?? 0
         try StateFile.replace(path, with: [value + 1], mode: 0o600, durability: .processDeath)
         _ = consume lock

@@ -29,7 +29,7 @@ import Testing
       let bridge = try #require(try network.link(named: name("lan100")))
       let (queue, index) = try network.createTap(name("vif1.0"))
       defer { close(queue) }
-      try network.join([(tap: name("vif1.0"), bridge: bridge.index, mtu: 1450)])
+      try network.join([(tap: name("vif1.0"), bridge: bridge.index, bridgeMTU: 1450)])
       let tap = try #require(try network.link(named: name("vif1.0")))
       #expect(tap.isUp && tap.master == bridge.index && tap.mtu == 1450)
       #expect(tap.address == mac("fe:ff:ff:ff:ff:ff"))

@@ -14,7 +14,7 @@ import Testing
     name: "blue.lan_1-x", vni: VNI(rawValue: 16_777_215)!, mode: .static, mtu: 1400, port: 8472,
     underlay: .address(IPAddress("2001:db8::1")!), bridge: InterfaceName("kt-blue")!, vxlan: InterfaceName("blue")!,
     peers: [.init(address: IPAddress("2001:db8::2")!, macs: [MACAddress("02:00:00:00:00:01")!])],
-    attached: [InterfaceName("eth1.7")!])
+    attached: [AttachedInterface(InterfaceName("eth1.7")!)])
 
   @Test func aLANComesBackAsItWasSaved() throws {
     defer { try? FileManager.default.removeItem(atPath: folder) }

@@ -17,10 +17,15 @@
 #include <linux/netfilter/nf_tables_compat.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
+#include <linux/pkt_cls.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <stdint.h>
 #include <sys/eventfd.h>
+
+/// The place of disable_ipv6 among an interface's IPv6 settings: DEVCONF_DISABLE_IPV6 of linux/ipv6.h, which
+/// declares what the C library does.
+extern const int cnetlink_devconf_disable_ipv6;
 
 /// A socket address for the kernel's end (nl_pid 0), or for our end with a number of the kernel's choice.
 struct sockaddr_nl cnetlink_kernel(void);

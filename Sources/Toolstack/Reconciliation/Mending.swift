@@ -147,7 +147,7 @@ extension Toolstack {
         let vif = guest.record.vifs.first(where: { $0.slot == slot }), vif.lan == nil,
         let bridge = try network.link(named: vif.bridge), bridge.isBridge
       else { return }
-      try network.join([(tap: tap.name, bridge: bridge.index, mtu: vif.mtu)])
+      try network.join([(tap: tap.name, bridge: bridge.index, bridgeMTU: Int(bridge.mtu))])
       report("guest '\(guest.name)': vif \(slot) is back on bridge '\(vif.bridge)'")
     }
   }
@@ -156,8 +156,6 @@ extension Toolstack {
 
   /// Lets go of what nobody uses any more.
   func keepHouse() {
-    retryLANs()
-    lans.settleAbandoned()
     removeUnusedImages()
   }
 

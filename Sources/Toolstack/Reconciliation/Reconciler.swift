@@ -40,6 +40,8 @@ final class Reconciler: Sendable {
   private static let interval = DispatchTimeInterval.milliseconds(500)
   /// Rounds between two that look at everything.
   private static let slowRounds = 20
+  /// Rounds between two that look at LANs.
+  private static let lanRounds = 4
   /// Tear-downs at a time.
   private static let mostUnderWay = 16
 
@@ -74,14 +76,17 @@ final class Reconciler: Sendable {
 
   /// One comparison, and a try at each difference that is due.
   func round(_ toolstack: Toolstack) {
-    let scope = state.withLock { state -> Scope in
+    let (scope, rounds) = state.withLock { state -> (Scope, Int) in
       state.rounds += 1
       defer { state.wanted = .domains }
-      return state.rounds % Self.slowRounds == 0 ? .everything : state.wanted
+      return (state.rounds % Self.slowRounds == 0 ? .everything : state.wanted, state.rounds)
     }
     guard let differences = toolstack.differences(scope, leaving: state.withLock { $0.unreadable }) else { return }
     forget(allBut: differences, scope)
     for difference in differences { attempt(difference, toolstack) }
+    if scope != .domains || rounds % Self.lanRounds == 0 {
+      toolstack.reconcileLANs(isThorough: scope == .everything)
+    }
     if scope == .everything { toolstack.keepHouse() }
   }
 

@@ -49,11 +49,13 @@ public struct LANDefinition: Hashable, Sendable {
   /// UDP, where VXLAN is received and sent to.
   public let port: UInt16
   public let underlay: Underlay
+  /// The address that was chosen where `underlay` leaves the choice; it stays as long as the host has it.
+  public var chosen: IPAddress?
   public let bridge: InterfaceName
   public let vxlan: InterfaceName
   public var peers: [Peer]
   /// Interfaces of the host (a NIC, a VLAN) that are members of the LAN.
-  public var attached: [InterfaceName]
+  public var attached: [AttachedInterface]
 
   /// The port that IANA gave to VXLAN (RFC 7348, section 8).
   public static let standardPort = VXLANSettings.defaultPort
@@ -65,7 +67,7 @@ public struct LANDefinition: Hashable, Sendable {
   public init(
     name: String, vni: VNI, mode: Mode, mtu: Int? = nil, port: UInt16 = Self.standardPort,
     underlay: Underlay = .automatic, bridge: InterfaceName? = nil, vxlan: InterfaceName? = nil,
-    peers: [Peer] = [], attached: [InterfaceName] = [], lifetime: Lifetime = .kept
+    peers: [Peer] = [], attached: [AttachedInterface] = [], lifetime: Lifetime = .kept
   ) {
     self.name = name
     self.lifetime = lifetime
@@ -103,6 +105,17 @@ public struct LANDefinition: Hashable, Sendable {
       case .former: byte == UInt8(ascii: "-") || byte == UInt8(ascii: ".")
       }
     }
+  }
+
+  /// Whether the address that VXLAN is sent from was left to be chosen.
+  var leavesChoice: Bool {
+    if case .address = underlay { return false }
+    return mode != .local
+  }
+
+  /// Keeps the choice that was made, where one was left.
+  public mutating func choose(_ underlay: VirtualLAN.Underlay) {
+    if leavesChoice { chosen = underlay.address }
   }
 
   /// A LAN whose device names, port and underlay are those that Megalos's own plug-in would give it, so that
@@ -145,10 +158,15 @@ extension LANDefinition {
     case .address(let address): object["vtep"] = .string(address.description)
     case .device(let device): object["device"] = .string(device.description)
     }
+    object["chosenVTEP"] = chosen.map { .string($0.description) }
     object["bridge"] = .string(bridge.description)
     object["vxlan"] = .string(vxlan.description)
     object["peers"] = .array(peers.map(\.json))
-    object["interfaces"] = .array(attached.map { .string($0.description) })
+    object["interfaces"] = .array(attached.map { .string($0.name.description) })
+    // Beside the names, which are all that an older chaos reads.
+    var identities = JSONObject()
+    for interface in attached { identities[interface.name.description] = interface.identity }
+    if attached.contains(where: { $0.identity != nil }) { object["identities"] = .object(identities) }
     return .object(object)
   }
 
@@ -163,7 +181,6 @@ extension LANDefinition {
       throw LANError(.invalid, error.message, field: "name")
     }
     let vni = try json.number("vni", in: Int(VNI.range.lowerBound)...Int(VNI.range.upperBound))
-    let attached = try json.list("interfaces")
     self.init(
       name: name, vni: VNI(rawValue: UInt32(vni))!,
       mode: try Self.read("mode", try json.text("mode")) { Mode(rawValue: $0) },
@@ -172,9 +189,13 @@ extension LANDefinition {
       bridge: try Self.read("bridge", try json.text("bridge")) { InterfaceName($0) },
       vxlan: try Self.read("vxlan", try json.text("vxlan")) { InterfaceName($0) })
     for peer in try json.list("peers") { peers.append(try Peer(json: peer)) }
-    for interface in attached {
+    for interface in try json.list("interfaces") {
       guard case .string(let text) = interface else { throw LANError(.invalid, "interfaces: not a string") }
-      self.attached.append(try Self.read("interfaces", text) { InterfaceName($0) })
+      let name = try Self.read("interfaces", text) { InterfaceName($0) }
+      attached.append(AttachedInterface(name, identity: json["identities"]?[text]))
+    }
+    if json["chosenVTEP"] != nil {
+      chosen = try Self.read("chosenVTEP", try json.text("chosenVTEP")) { IPAddress($0) }
     }
   }
 

@@ -36,6 +36,13 @@ public struct LANError: Error, Hashable, Sendable, CustomStringConvertible {
 
   init(_ failure: StateFile.Failure) { self.init(.system, failure.description) }
 
+  init(_ failure: FileLock.Failure) {
+    switch failure {
+    case .system(let failure): self.init(failure)
+    case .held: self.init(.unavailable, failure.description)
+    }
+  }
+
   /// Gives a body's failures this form, whatever layer they come from.
   static func wrapping<Result>(_ body: () throws -> Result) throws(LANError) -> Result {
     do {

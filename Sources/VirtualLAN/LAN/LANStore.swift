@@ -45,20 +45,45 @@ public struct LANStore: Sendable {
     }
   }
 
-  /// Every LAN, by name, and why those that cannot be read cannot.
-  public func loadAll() -> (lans: [LANDefinition], damaged: [LANError]) {
-    var lans: [LANDefinition] = []
-    var damaged: [LANError] = []
-    for file in StateFile.names(in: definitions).sorted() where file.hasSuffix(Self.suffix) {
+  /// What a folder of definitions holds.
+  public struct Content: Sendable {
+    /// By name.
+    public var lans: [LANDefinition] = []
+    /// Why what cannot be used cannot, by the LAN's name.
+    public var unusable: [String: LANError] = [:]
+    /// Why the folder itself could not be read.
+    public var failure: LANError?
+
+    public var damaged: [LANError] {
+      [failure].compactMap { $0 } + unusable.sorted { $0.key < $1.key }.map(\.value)
+    }
+    /// Whether nothing is there that is not among `lans`: what cannot be read does not count as gone.
+    public var isComplete: Bool { failure == nil && unusable.isEmpty }
+  }
+
+  /// Every LAN. Of several with the same VNI or the same devices the first by name counts.
+  public func loadAll() -> Content {
+    var content = Content()
+    let files: [String]
+    do throws(StateFile.Failure) {
+      files = try StateFile.list(definitions)
+    } catch {
+      content.failure = LANError(error)
+      return content
+    }
+    for file in files.sorted() where file.hasSuffix(Self.suffix) {
+      let name = String(file.dropLast(Self.suffix.count))
       do throws(LANError) {
-        if let lan = try read("\(definitions)/\(file)", name: String(file.dropLast(Self.suffix.count))) {
-          lans.append(lan)
+        guard let lan = try read("\(definitions)/\(file)", name: name) else { continue }
+        if let other = content.lans.first(where: { $0.collides(with: lan) }) {
+          throw LANError(.conflict, "\(definitions)/\(file): VNI or devices of LAN '\(other.name)'")
         }
+        content.lans.append(lan)
       } catch {
-        damaged.append(error)
+        content.unusable[name] = error
       }
     }
-    return (lans, damaged)
+    return content
   }
 
   /// Writes a LAN down so that it outlives a power cut.
@@ -79,14 +104,37 @@ public struct LANStore: Sendable {
     }
   }
 
-  /// Takes a LAN's lock, waiting for whoever holds it. Everyone who changes which ports a LAN has, or whether its
-  /// devices are there, holds it meanwhile.
-  public func lock(bridge: InterfaceName) throws(LANError) -> FileLock {
-    do throws(StateFile.Failure) {
-      try StateFile.makeFolder(locks, mode: 0o755)
-      return try FileLock.take("\(locks)/\(bridge).lock")
-    } catch {
-      throw LANError(error)
-    }
+  /// How long a LAN's lock is waited for where nothing else is said: whoever holds it changes devices, which takes
+  /// milliseconds, or was stopped.
+  public static let patience = Duration.seconds(5)
+
+  /// Takes a LAN's lock, waiting for whoever holds it. Everyone who changes which devices a LAN has, or whether its
+  /// VXLAN device is up, holds it meanwhile.
+  ///
+  /// - Throws: `LANError`, of kind `unavailable` and with the lock's file and its holder when it was held until the
+  ///   deadline.
+  public func lock(
+    bridge: InterfaceName, within patience: Duration = LANStore.patience
+  ) throws(LANError) -> FileLock {
+    let path = try lockFile(bridge)
+    do throws(FileLock.Failure) { return try FileLock.take(path, within: patience) } catch { throw LANError(error) }
+  }
+
+  /// Takes a LAN's lock if nobody holds it; nil if somebody does.
+  public func lockUnlessHeld(bridge: InterfaceName) throws(LANError) -> FileLock? {
+    let path = try lockFile(bridge)
+    do throws(FileLock.Failure) { return try FileLock.takeUnlessHeld(path) } catch { throw LANError(error) }
+  }
+
+  private func lockFile(_ bridge: InterfaceName) throws(LANError) -> String {
+    do throws(StateFile.Failure) { try StateFile.makeFolder(locks, mode: 0o755) } catch { throw LANError(error) }
+    return "\(locks)/\(bridge).lock"
+  }
+}
+
+extension LANDefinition {
+  /// Whether one host cannot have both.
+  fileprivate func collides(with other: LANDefinition) -> Bool {
+    vni == other.vni || bridge == other.bridge || vxlan == other.vxlan
   }
 }

@@ -33,10 +33,15 @@ public struct BridgePortChange: Hashable, Sendable {
   public var neighbourSuppression: Bool?
   public var floods: Bool?
   public var isIsolated: Bool?
+  /// Gets every multicast frame of a bridge that snoops, whatever was asked for; false for as long as a router is
+  /// heard behind it.
+  public var isMulticastRouter: Bool?
 
   public init(
-    learns: Bool? = nil, neighbourSuppression: Bool? = nil, floods: Bool? = nil, isIsolated: Bool? = nil
+    learns: Bool? = nil, neighbourSuppression: Bool? = nil, floods: Bool? = nil, isIsolated: Bool? = nil,
+    isMulticastRouter: Bool? = nil
   ) {
+    self.isMulticastRouter = isMulticastRouter
     self.learns = learns
     self.neighbourSuppression = neighbourSuppression
     self.floods = floods
@@ -56,20 +61,33 @@ extension RouteRequest {
         port.append(IFLA_BRPORT_NEIGH_SUPPRESS, flag: change.neighbourSuppression)
         port.append(IFLA_BRPORT_UNICAST_FLOOD, flag: change.floods)
         port.append(IFLA_BRPORT_ISOLATED, flag: change.isIsolated)
+        // MDB_RTR_TYPE_PERM, MDB_RTR_TYPE_TEMP_QUERY of linux/if_bridge.h.
+        if let isRouter = change.isMulticastRouter {
+          port.append(IFLA_BRPORT_MULTICAST_ROUTER, [isRouter ? 2 : 1])
+        }
       }
     }
     return RouteRequest(operation: "change bridge port", subject: link.description, message: message.bytes)
   }
 
-  /// Sets after how many seconds without a frame a bridge forgets an address that it learned; refused (EEXIST or
-  /// EOPNOTSUPP) for what is no bridge.
-  public static func changeBridge(_ link: LinkReference, ageingSeconds: UInt32) -> RouteRequest {
+  /// Changes a bridge; refused (EEXIST or EOPNOTSUPP) for what is no bridge.
+  ///
+  /// - Parameters:
+  ///   - ageingSeconds: after how many seconds without a frame it forgets an address that it learned.
+  ///   - snoopsMulticast: send multicast frames only where somebody asked for them, once a querier is heard.
+  public static func changeBridge(
+    _ link: LinkReference, ageingSeconds: UInt32? = nil, snoopsMulticast: Bool? = nil
+  ) -> RouteRequest {
     var message = NetlinkMessageBuilder(type: RTM_NEWLINK, link: link)
     message.nest(IFLA_LINKINFO) { info in
       info.append(IFLA_INFO_KIND, text: Array(LinkKind.bridge.rawValue.utf8))
-      // In the ticks that the kernel shows to user space (USER_HZ), 100 a second on every architecture in use.
       info.nest(IFLA_INFO_DATA) { data in
-        data.append(IFLA_BR_AGEING_TIME, integer: ageingSeconds.multipliedReportingOverflow(by: 100).partialValue)
+        // In the ticks that the kernel shows to user space (USER_HZ), 100 a second on every architecture in use.
+        if let ageingSeconds {
+          data.append(
+            IFLA_BR_AGEING_TIME, integer: ageingSeconds.multipliedReportingOverflow(by: 100).partialValue)
+        }
+        data.append(IFLA_BR_MCAST_SNOOPING, flag: snoopsMulticast)
       }
     }
     return RouteRequest(operation: "change bridge", subject: link.description, message: message.bytes)

@@ -80,3 +80,12 @@ extension InterfaceIndex {
     self.init(rawValue: Int32(bitPattern: if_nametoindex(name.description)))
   }
 }
+
+extension InterfaceName {
+  /// The name of the interface of that index now (if_indextoname(3)); nil when there is none.
+  public init?(of index: InterfaceIndex) {
+    var text = [CChar](repeating: 0, count: Int(IF_NAMESIZE))
+    guard if_indextoname(UInt32(index.rawValue), &text) != nil else { return nil }
+    self.init(bytes: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) })
+  }
+}

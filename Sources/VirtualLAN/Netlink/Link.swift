@@ -5,6 +5,8 @@ import NetworkAddresses
 public struct Link: Hashable, Sendable {
   public let index: InterfaceIndex
   public let name: InterfaceName
+  /// What it is called besides; longer than a name may be.
+  public let alternativeNames: [String]
   /// In bytes, the Ethernet header not counted. Zero where the kernel did not say.
   public let mtu: UInt32
   public let flags: LinkFlags
@@ -14,6 +16,8 @@ public struct Link: Hashable, Sendable {
   public let master: InterfaceIndex?
   /// Nil for interfaces without an Ethernet address.
   public let address: MACAddress?
+  /// The one that its hardware was made with; nil for virtual interfaces.
+  public let permanentAddress: MACAddress?
   /// 0 unless it was put into one.
   public let group: InterfaceGroup
   /// Of a pair of virtual Ethernet interfaces the other one, of others the one below. Counted in that one's network
@@ -21,26 +25,43 @@ public struct Link: Hashable, Sendable {
   public let peerIndex: InterfaceIndex?
   /// What a VXLAN device was made with; nil for other kinds.
   public let vxlan: VXLANSettings?
+  /// The UDP port of a VXLAN device, also of one that takes its VNIs from routing; nil for other kinds.
+  public let vxlanPort: UInt16?
+  /// Whether a bridge sends multicast frames only where somebody asked for them; nil for other kinds.
+  public let snoopsMulticast: Bool?
+  /// What the host's IPv4 does with it; nil where the kernel did not say.
+  public let ipv4: IPv4Behaviour?
+  /// Whether IPv6 keeps off it; nil where the kernel did not say.
+  public let isIPv6Disabled: Bool?
   /// How a bridge's port behaves; nil for what is no bridge's port.
   public let port: BridgePort?
   /// Its counters at that moment; nil where the kernel did not say.
   public let statistics: LinkStatistics?
 
   public init(
-    index: InterfaceIndex, name: InterfaceName, mtu: UInt32, flags: LinkFlags, kind: LinkKind?,
-    master: InterfaceIndex?, address: MACAddress?, group: InterfaceGroup, peerIndex: InterfaceIndex?,
-    vxlan: VXLANSettings?, port: BridgePort?, statistics: LinkStatistics?
+    index: InterfaceIndex, name: InterfaceName, alternativeNames: [String] = [], mtu: UInt32 = 1500,
+    flags: LinkFlags = [], kind: LinkKind? = nil, master: InterfaceIndex? = nil, address: MACAddress? = nil,
+    permanentAddress: MACAddress? = nil, group: InterfaceGroup = InterfaceGroup(rawValue: 0),
+    peerIndex: InterfaceIndex? = nil, vxlan: VXLANSettings? = nil, vxlanPort: UInt16? = nil,
+    snoopsMulticast: Bool? = nil, ipv4: IPv4Behaviour? = nil, isIPv6Disabled: Bool? = nil,
+    port: BridgePort? = nil, statistics: LinkStatistics? = nil
   ) {
     self.index = index
     self.name = name
+    self.alternativeNames = alternativeNames
     self.mtu = mtu
     self.flags = flags
     self.kind = kind
     self.master = master
     self.address = address
+    self.permanentAddress = permanentAddress
     self.group = group
     self.peerIndex = peerIndex
     self.vxlan = vxlan
+    self.vxlanPort = vxlanPort
+    self.snoopsMulticast = snoopsMulticast
+    self.ipv4 = ipv4
+    self.isIPv6Disabled = isIPv6Disabled
     self.port = port
     self.statistics = statistics
   }
@@ -74,6 +95,7 @@ public struct LinkFlags: OptionSet, Hashable, Sendable {
 
   /// Set up by the administrator.
   public static let up = LinkFlags(rawValue: 1)
+  public static let loopback = LinkFlags(rawValue: 8)
   /// Up, and there is a carrier: for a tap, somebody holds its queue.
   public static let running = LinkFlags(rawValue: 0x40)
 }
@@ -87,6 +109,7 @@ public struct LinkKind: RawRepresentable, Hashable, Sendable {
   }
 
   public static let bridge = LinkKind(rawValue: "bridge")
+  public static let dummy = LinkKind(rawValue: "dummy")
   /// Taps too: the kernel's driver has one name for both.
   public static let tun = LinkKind(rawValue: "tun")
   public static let veth = LinkKind(rawValue: "veth")

@@ -31,11 +31,14 @@ extension RouteRequest {
   ///     `changeLink` changed, to another than it was, stays (br_change_mtu in net/bridge/br_device.c).
   ///   - defaultVLAN: what untagged frames of new ports belong to once VLANs are filtered; 0: to none. With one (1
   ///     where nothing is said) every entry set in the forwarding table is there twice, with the VLAN and without.
+  ///   - snoopsMulticast: send multicast frames only where somebody asked for them, once a querier is heard.
   public static func createBridge(
-    _ name: InterfaceName, mtu: UInt32? = nil, group: InterfaceGroup? = nil, defaultVLAN: UInt16? = nil
+    _ name: InterfaceName, mtu: UInt32? = nil, group: InterfaceGroup? = nil, defaultVLAN: UInt16? = nil,
+    snoopsMulticast: Bool? = nil
   ) -> RouteRequest {
     create(.bridge, name, LinkChange(mtu: mtu, group: group)) { data in
       if let defaultVLAN { data.append(IFLA_BR_VLAN_DEFAULT_PVID, integer: defaultVLAN) }
+      if let snoopsMulticast { data.append(IFLA_BR_MCAST_SNOOPING, [snoopsMulticast ? 1 : 0]) }
     }
   }
 

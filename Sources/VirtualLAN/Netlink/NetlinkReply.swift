@@ -1,4 +1,5 @@
 import CNetlink
+import Glibc
 import NetworkAddresses
 
 /// One message from the kernel, read. Reading is total: any bytes give either replies or a
@@ -7,10 +8,18 @@ public struct NetlinkReply: Hashable, Sendable {
   public enum Content: Hashable, Sendable {
     /// RTM_NEWLINK.
     case link(Link)
+    /// RTM_DELLINK: the interface is gone.
+    case linkRemoved(Link)
     /// RTM_NEWADDR.
     case address(InterfaceAddress)
+    /// RTM_DELADDR.
+    case addressRemoved(InterfaceAddress)
     /// RTM_NEWROUTE.
     case route(Route)
+    /// RTM_DELROUTE.
+    case routeRemoved(Route)
+    /// RTM_NEWTFILTER.
+    case filter(TrafficFilter)
     /// RTM_NEWNEIGH about a forwarding table: the entry is there.
     case forwarding(ForwardingEntry)
     /// RTM_DELNEIGH about a forwarding table: the entry is gone.
@@ -57,9 +66,16 @@ public struct NetlinkReply: Hashable, Sendable {
   private static func content(of message: borrowing NetlinkMessage) throws(NetlinkFormatError) -> Content? {
     let payload = message.payload
     return switch Int(message.type) {
+    // The same about a port's part in its bridge, of which the interface's own messages tell, too.
+    case RTM_NEWLINK where payload.integer(at: 0) == UInt8(AF_BRIDGE): nil
+    case RTM_DELLINK where payload.integer(at: 0) == UInt8(AF_BRIDGE): nil
     case RTM_NEWLINK: .link(try Link(payload: payload))
+    case RTM_DELLINK: .linkRemoved(try Link(payload: payload))
     case RTM_NEWADDR: try InterfaceAddress(payload: payload).map(Content.address)
+    case RTM_DELADDR: try InterfaceAddress(payload: payload).map(Content.addressRemoved)
     case RTM_NEWROUTE: try Route(payload: payload).map(Content.route)
+    case RTM_DELROUTE: try Route(payload: payload).map(Content.routeRemoved)
+    case RTM_NEWTFILTER: try TrafficFilter(payload: payload).map(Content.filter)
     case RTM_NEWNEIGH: try ForwardingEntry(payload: payload).map(Content.forwarding)
     case RTM_DELNEIGH: try ForwardingEntry(payload: payload).map(Content.forwardingRemoved)
     case NetfilterMessage.type(NFT_MSG_NEWCHAIN): .chain(try NetfilterChain(payload: payload))

@@ -54,6 +54,15 @@ extension VXLANSettings {
     guard let vni else { return nil }
     self.init(vni: vni, local: local, port: port, learns: learns)
   }
+
+  /// The UDP port in the IFLA_INFO_DATA of any VXLAN device.
+  static func port(data: RawSpan) throws(NetlinkFormatError) -> UInt16? {
+    var attributes = NetlinkAttributes(data)
+    while let attribute = try attributes.next() {
+      if Int(attribute.type) == Int(IFLA_VXLAN_PORT) { return UInt16(bigEndian: try attribute.integer()) }
+    }
+    return nil
+  }
 }
 
 extension NetlinkMessageBuilder {

@@ -1,0 +1,261 @@
+import ChaosAPI
+import ContainerNetwork
+import ShellPool
+import VirtualLAN
+
+// One place asks whether LANs are what they are meant to be, and mends what is not: at the start, when the kernel tells
+// of changes, and from time to time. What is there is compared as values (`HostSnapshot.compare`); each difference has
+// one way to be mended, which may be repeated.
+
+extension LANs.LAN {
+  /// What the reconciler remembers of a LAN, so that it neither repeats itself nor tries the impossible all the time.
+  struct Care: Sendable {
+    /// What cannot be mended, since when, and whether it was said.
+    fileprivate var problems: [String: (since: ContinuousClock.Instant, isTold: Bool)] = [:]
+    /// What an attempt failed at.
+    fileprivate var failed: [LANDifference] = []
+    fileprivate var nextAttempt = ContinuousClock.now
+    fileprivate var delay = Self.shortestDelay
+
+    fileprivate static let shortestDelay = Duration.seconds(1)
+    fileprivate static let longestDelay = Duration.seconds(30)
+    /// What lasts no longer is the ordinary course of things: a guest's tap goes before the guest is forgotten.
+    fileprivate static let patience = Duration.seconds(1)
+  }
+}
+
+extension LANs {
+  /// How often a LAN that was mended is looked at again at once: laying it out comes before its members.
+  private static let mostRounds = 3
+
+  /// Compares every LAN with the kernel, and mends what is not as it should be or says so, once. Never waits for
+  /// whoever else changes a LAN: that one is looked at the next time.
+  ///
+  /// - Parameters:
+  ///   - guests: the ports that belong on LANs, by the LAN's name.
+  ///   - isThorough: looks at what takes longer, too, and is told of by nobody: filters, and containers' places.
+  func reconcile(guests: [String: [LANPort]], isThorough: Bool) {
+    var pending = all
+    let containers = isThorough ? AttachmentStore().portsByBridge() : [:]
+    for _ in 0..<Self.mostRounds where !pending.isEmpty {
+      let definitions = pending.map { lan in lan.state.withLock { $0.definition } }
+      let host: HostSnapshot
+      do throws(LANError) {
+        host = try network.snapshot(for: definitions, isThorough: isThorough)
+      } catch {
+        report("LANs cannot be looked at: \(error)")
+        return
+      }
+      pending = zip(pending, definitions).filter { lan, definition in
+        let ports = (guests[lan.name] ?? []) + host.present(containers[lan.bridge] ?? [])
+        return mend(lan, definition, host.compare(definition, with: ports))
+      }.map(\.0)
+    }
+  }
+
+  /// Does something about what was found of a LAN; true when that changed something.
+  private func mend(_ lan: LAN, _ definition: LANDefinition, _ finding: LANFinding) -> Bool {
+    let mendable = finding.differences.filter(\.isMendable)
+    var problems = finding.differences.filter { !$0.isMendable }.map(\.description)
+    var isChanged = false
+    if mendable.isEmpty {
+      note(finding, lan, definition)
+      lan.care.withLock { $0.failed = [] }
+    } else if lan.care.withLock({ $0.isDue(mendable) }) {
+      do throws(APIError) {
+        let isDone = try unlessHeld(lan) { state throws(APIError) in
+          // Changed since the look: the next one tells.
+          guard state.definition == definition else { return false }
+          try mend(mendable, &state)
+          return true
+        }
+        isChanged = isDone == true
+        if isDone == nil { problems.append("is being changed by somebody, and waits for that") }
+        if isChanged { lan.care.withLock { $0.failed = [] } }
+        if isChanged, let what = mendable.first(where: { !$0.isOrdinary }) {
+          report("LAN '\(lan.name)': \(what): mended")
+        }
+      } catch {
+        guard error.code != .notFound else { return false }
+        lan.care.withLock { $0.fail(mendable) }
+        problems.append("cannot be mended: \(error.message)")
+      }
+    } else {
+      // Not yet tried again, and not yet well.
+      problems += lan.care.withLock { $0.problems.keys.filter { $0.hasPrefix("cannot be mended") } }
+    }
+    for problem in lan.care.withLock({ $0.news(problems) }) { report("LAN '\(lan.name)' \(problem)") }
+    return isChanged
+  }
+
+  /// Notes what was found where nothing is to be mended.
+  private func note(_ finding: LANFinding, _ lan: LAN, _ definition: LANDefinition) {
+    lan.state.withLock { state in
+      guard state.definition == definition, !state.isDeleted else { return }
+      state.laid = finding.laid
+      state.failure = finding.differences.compactMap(\.reasonToWait).first
+    }
+  }
+
+  /// Needs the LAN's lock.
+  private func mend(_ differences: [LANDifference], _ state: inout LAN.State) throws(APIError) {
+    do {
+      var definition = state.definition
+      for difference in differences { difference.mend(&definition) }
+      if definition != state.definition {
+        try store.save(definition)
+        state.definition = definition
+      }
+      if differences.contains(where: \.needsLayingOut) {
+        layOut(&state)
+        if let failure = state.failure { throw failure }
+        // Members come next, by another look.
+        return
+      }
+      for difference in differences { try mend(difference, &state) }
+    } catch {
+      throw APIError(error)
+    }
+  }
+
+  private func mend(_ difference: LANDifference, _ state: inout LAN.State) throws {
+    guard let laid = state.laid else { return layOut(&state) }
+    switch difference {
+    case .portOutside(let port), .addressForgotten(let port): try wiring.join([port], laid, state.definition)
+    case .addressElsewhere(let entry): try wiring.forget(entry)
+    case .vxlanUp: try wiring.settle(laid)
+    default: break
+    }
+  }
+}
+
+extension LANs.LAN.Care {
+  /// Whether to try now: something new, or time enough since it failed.
+  fileprivate func isDue(_ differences: [LANDifference]) -> Bool {
+    failed != differences || ContinuousClock.now >= nextAttempt
+  }
+
+  fileprivate mutating func fail(_ differences: [LANDifference]) {
+    delay = failed == differences ? min(delay * 2, Self.longestDelay) : Self.shortestDelay
+    failed = differences
+    nextAttempt = ContinuousClock.now + delay
+  }
+
+  /// Those of the problems that are to be said now: they last, and were not said before.
+  fileprivate mutating func news(_ found: [String]) -> [String] {
+    let now = ContinuousClock.now
+    problems = problems.filter { found.contains($0.key) }
+    var news: [String] = []
+    for problem in found {
+      let known = problems[problem] ?? (since: now, isTold: false)
+      let isNews = !known.isTold && now - known.since >= Self.patience
+      if isNews { news.append(problem) }
+      problems[problem] = (known.since, known.isTold || isNews)
+    }
+    return news
+  }
+}
+
+extension LANDifference {
+  fileprivate var isMendable: Bool {
+    switch self {
+    case .waits, .attachedWaits, .portMissing: false
+    default: true
+    }
+  }
+
+  fileprivate var needsLayingOut: Bool {
+    switch self {
+    case .device, .peers, .attachedOutside, .vtepChosen: true
+    default: false
+    }
+  }
+
+  fileprivate var reasonToWait: LANError? {
+    if case .waits(let error) = self { error } else { nil }
+  }
+
+  /// Changes a definition, where that is what mends it.
+  fileprivate func mend(_ definition: inout LANDefinition) {
+    switch self {
+    case .vtepChosen(let address): definition.chosen = address
+    case .attachedKnown(let before, let now):
+      definition.attached = definition.attached.map { $0 == before ? now : $0 }
+    default: break
+    }
+  }
+}
+
+extension Toolstack {
+  /// Brings LANs into the state their definitions and members ask for. For the reconciler: on the kernel's word
+  /// (``lansConcern(_:)``), from time to time, and at the start.
+  func reconcileLANs(isThorough: Bool) {
+    var ports: [String: [LANPort]] = [:]
+    for guest in registry.guests {
+      for vif in guest.record.vifs {
+        guard let lan = vif.lan else { continue }
+        ports[lan, default: []].append(
+          LANPort(interface: guest.tapName(vif.slot), mac: vif.mac, mtu: vif.mtu))
+      }
+    }
+    lans.reconcile(guests: ports, isThorough: isThorough)
+  }
+
+  /// Whether what the kernel tells may mean that a LAN is not as it should be. Most of what it tells is chaos's own
+  /// doing, and a look at everything takes its time.
+  func lansConcern(_ notice: LinkChangeNotice) -> Bool {
+    switch notice {
+    case .lookAtEverything: true
+    case .link(let link):
+      registry.owner(ofTap: link.index) != nil ? isLost(link) : lans.isContradicted(by: link)
+    case .linkRemoved(let link): lans.find(device: link.name) != nil || lans.isAttached(link)
+    case .address: lans.all.contains { lan in lan.state.withLock { $0.laid?.waiting.isEmpty != true } }
+    case .addressRemoved(let gone):
+      lans.all.contains { lan in lan.state.withLock { $0.laid?.underlay?.address == gone.address.address } }
+    case .forwardingRemoved(let entry): isMember(entry)
+    case .forwarding: false
+    }
+  }
+
+  /// Whether a guest's tap is not on the LAN it belongs to.
+  private func isLost(_ link: Link) -> Bool {
+    guard let lan = lan(ofTap: link.index) else { return false }
+    return lan.state.withLock { $0.laid?.bridge != link.master } || !link.isUp
+  }
+
+  /// Whether a table lost the address of a member whose tap is there.
+  private func isMember(_ entry: ForwardingEntry) -> Bool {
+    guard entry.scope == .master, entry.state == .static, !entry.isExternallyLearned else { return false }
+    return lan(ofTap: entry.device) != nil
+  }
+
+  private func lan(ofTap index: InterfaceIndex) -> LANs.LAN? {
+    guard let (guest, slot) = registry.owner(ofTap: index),
+      let lan = guest.record.vifs.first(where: { $0.slot == slot })?.lan
+    else { return nil }
+    return try? lans.find(lan)
+  }
+}
+
+extension LANs {
+  /// Whether a LAN's device is not what was laid out, or is down with members.
+  fileprivate func isContradicted(by link: Link) -> Bool {
+    guard let lan = find(device: link.name) else { return isAttached(link) && isOutside(link) }
+    let state = lan.state.withLock { $0 }
+    guard !state.isDeleted, let laid = state.laid else { return !state.isDeleted }
+    if link.name == state.definition.bridge {
+      return link.index != laid.bridge || !link.isUp || Int(link.mtu) != laid.mtu
+    }
+    return link.index != laid.vxlan || link.master != laid.bridge || !link.isUp && !isDeserted(state.definition)
+  }
+
+  fileprivate func isAttached(_ link: Link) -> Bool {
+    all.contains { lan in lan.state.withLock { $0.definition.attached.contains { $0.isCalled(link.name, link) } } }
+  }
+
+  private func isOutside(_ link: Link) -> Bool {
+    !link.isUp
+      || link.master.map { master in !all.contains { lan in lan.state.withLock { $0.laid?.bridge == master } } }
+        ?? true
+  }
+}
