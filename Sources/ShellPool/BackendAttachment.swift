@@ -13,13 +13,16 @@ public final class BackendAttachment: Sendable {
   private let backend: BackendService
   /// Folder of the console logs.
   private let logs: String
+  /// Folder of the console logs of guests that ended.
+  private let endedLogs: String
   /// Every tap that this process made and did not delete: until its record is written nothing else speaks of it.
   private let made = Mutex<Set<InterfaceIndex>>([])
 
-  public init(network: HostNetwork, backend: BackendService, logs: String) {
+  public init(network: HostNetwork, backend: BackendService, logs: String, endedLogs: String) {
     self.network = network
     self.backend = backend
     self.logs = logs
+    self.endedLogs = endedLogs
   }
 
   // MARK: Queues
@@ -174,6 +177,35 @@ public final class BackendAttachment: Sendable {
   }
 
   public func removeLog(_ handle: DomainHandle) { unlink(logPath(handle)) }
+
+  /// Keeps the log of a guest that ended, for a while; one that says nothing goes at once.
+  func retireLog(_ handle: DomainHandle) {
+    var status = stat()
+    guard stat(logPath(handle), &status) == 0, status.st_size > 0 else { return removeLog(handle) }
+    rename(logPath(handle), endedLogPath(handle))
+  }
+
+  private func endedLogPath(_ handle: DomainHandle) -> String { "\(endedLogs)/\(handle.uuid).log" }
+
+  /// What a guest that ended had written last; nil when it is no longer kept.
+  public func endedLog(_ handle: DomainHandle) throws(StateFile.Failure) -> [UInt8]? {
+    try StateFile.read(endedLogPath(handle))
+  }
+
+  /// Removes logs of ended guests: those older than a day, and all but the newest 64.
+  public func pruneEndedLogs() {
+    let now = time(nil)
+    let logs = StateFile.names(in: endedLogs).map { name -> (path: String, time: Int) in
+      let path = "\(endedLogs)/\(name)"
+      var status = stat()
+      return (path, stat(path, &status) == 0 ? status.st_mtim.tv_sec : 0)
+    }
+    for (position, log) in logs.sorted(by: { $0.time > $1.time }).enumerated()
+    where position >= Self.mostEndedLogs || now - log.time > Self.longestKept { unlink(log.path) }
+  }
+
+  private static let mostEndedLogs = 64
+  private static let longestKept = 24 * 60 * 60
 
   /// The handles that a log is called by.
   public var loggedHandles: [DomainHandle] {

@@ -56,7 +56,8 @@ public final class Pool: Sendable {
     var shelves: [Flavour: Shelf] = [:]
     var budgetMiB: Int
     var isDraining = false
-    var retryAfter: [Flavour: DispatchTime] = [:]
+    /// Flavours that could not be built, which is not tried at every turn.
+    var failed: [Flavour: Backoff] = [:]
     /// The flavour being built right now.
     var building: Flavour?
     var isStopped = false
@@ -107,10 +108,13 @@ public final class Pool: Sendable {
 
   /// Gives shells back until the host has room for `pages` more, least needed flavours first. Returns whether
   /// it now has.
-  public func makeRoom(pages: Int) -> Bool {
+  ///
+  /// - Parameter spared: shells of this flavour, hot or blank, are not given back: creates of the same burst are about
+  ///   to take them.
+  public func makeRoom(pages: Int, sparing spared: Flavour?) -> Bool {
     while !environment.hasRoom(pages) {
       let victim = state.withLock { state -> DomainShell? in
-        for flavour in state.order.reversed() {
+        for flavour in state.order.reversed() where flavour != spared && flavour != spared?.blank {
           if let shell = state.shelves[flavour]?.ready.popLast() {
             // Not refilled at once: the memory is wanted elsewhere.
             state.shelves[flavour]?.isFilling = false
@@ -165,7 +169,7 @@ public final class Pool: Sendable {
       } else {
         state.shelves[flavour] = nil
       }
-      state.retryAfter[flavour] = nil
+      state.failed[flavour] = nil
       return surplus
     }
     for shell in surplus { tearDown(shell) }
@@ -204,7 +208,7 @@ public final class Pool: Sendable {
     state.withLock { state in
       state.isDraining = false
       for flavour in state.order { state.shelves[flavour]?.isFilling = true }
-      state.retryAfter = [:]
+      state.failed = [:]
     }
     wake.signal()
   }
@@ -263,7 +267,7 @@ public final class Pool: Sendable {
       guard let flavour = next else { return false }
       defer { state.withLock { $0.building = nil } }
       guard environment.hasRoom(flavour.hostPages) else {
-        postpone(flavour)
+        _ = postpone(flavour)
         return true
       }
       do {
@@ -271,19 +275,27 @@ public final class Pool: Sendable {
         let isWanted = state.withLock { state in
           guard !state.isDraining, state.shelves[flavour] != nil else { return false }
           state.shelves[flavour]?.ready.append(shell)
+          state.failed[flavour] = nil
           return true
         }
         if !isWanted { tearDown(shell) }
       } catch {
-        environment.report("pool: cannot prepare a shell of \(flavour.memoryMiB) MiB: \(error)")
-        postpone(flavour)
+        // Said once: a flavour that cannot be built is tried again, later and later.
+        if postpone(flavour) == 1 {
+          environment.report(
+            "pool: cannot prepare a shell of \(flavour.memoryMiB) MiB: \(error); it is tried again")
+        }
       }
       return true
     }
   }
 
-  private func postpone(_ flavour: Flavour) {
-    state.withLock { $0.retryAfter[flavour] = .now() + .seconds(2) }
+  /// Leaves a flavour alone for a while; returns how often in a row that was necessary.
+  private func postpone(_ flavour: Flavour) -> Int {
+    state.withLock { state in
+      state.failed[flavour, default: Backoff()].fail()
+      return state.failed[flavour]?.failures ?? 1
+    }
   }
 
   private func build(_ flavour: Flavour) throws -> DomainShell {
@@ -315,10 +327,7 @@ public final class Pool: Sendable {
       if shelf.ready.count < shelf.watermarks.low { shelf.isFilling = true }
       state.shelves[flavour] = shelf
       guard shelf.isFilling, state.usedMiB + flavour.memoryMiB <= state.budgetMiB else { continue }
-      if let after = state.retryAfter[flavour] {
-        if DispatchTime.now() < after { continue }
-        state.retryAfter[flavour] = nil
-      }
+      guard state.failed[flavour]?.isDue ?? true else { continue }
       return flavour
     }
     return nil

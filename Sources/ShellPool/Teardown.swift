@@ -34,10 +34,12 @@ public final class Teardown: Sendable {
   /// Unmakes a domain: back-end detached, pages unmapped, domain destroyed, taps deleted, the domain's end waited for,
   /// log and record removed.
   ///
-  /// - Parameter record: what is written down before anything is torn down, so that a later try knows what is left;
+  /// - Parameters:
+  ///   - record: what is written down before anything is torn down, so that a later try knows what is left;
   ///   nil where it says so already.
+  ///   - keepsLog: of a guest, whose last words are kept for a while.
   public func run(
-    _ shell: DomainShell, ending record: DomainRecord? = nil, patience: Patience = .caller,
+    _ shell: DomainShell, ending record: DomainRecord? = nil, keepsLog: Bool = false, patience: Patience = .caller,
     observe: StepObserver? = nil
   ) throws {
     var procedure = Procedure<DestroyStep>(observe: observe)
@@ -61,7 +63,9 @@ public final class Teardown: Sendable {
     // The kernel takes its time for each of these, and the back-end lets go of the domain meanwhile.
     try procedure.step(.deleteTaps) { try attachment.deleteTaps(shell.taps) }
     try procedure.step(.awaitEnd) { try awaitEnd(shell.identity, patience, detached) }
-    try procedure.step(.removeLog) { attachment.removeLog(shell.handle) }
+    try procedure.step(.removeLog) {
+      if keepsLog { attachment.retireLog(shell.handle) } else { attachment.removeLog(shell.handle) }
+    }
     try procedure.step(.removeRecord) { records.remove(shell.handle) }
   }
 

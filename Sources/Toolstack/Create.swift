@@ -261,11 +261,14 @@ extension Toolstack {
 
   /// A shell for the guest: hot if there is one, else blank, else made on the spot.
   func obtainShell(_ plan: Plan) throws -> (DomainShell, ShellKind) {
-    if plan.request.pool {
-      if let shell = takeLiving(plan.flavour) { return (shell, .hot) }
-      if let shell = takeLiving(plan.flavour.blank) { return (shell, .blank) }
-    }
-    return (try buildShell(plan), .none)
+    if plan.request.pool, let ready = takeReady(plan) { return ready }
+    return try buildShell(plan)
+  }
+
+  private func takeReady(_ plan: Plan) -> (DomainShell, ShellKind)? {
+    if let shell = takeLiving(plan.flavour) { return (shell, .hot) }
+    if let shell = takeLiving(plan.flavour.blank) { return (shell, .blank) }
+    return nil
   }
 
   /// Takes a shell whose domain still is ours; somebody may have destroyed it with another tool.
@@ -278,14 +281,19 @@ extension Toolstack {
     return nil
   }
 
-  private func buildShell(_ plan: Plan) throws -> DomainShell {
+  private func buildShell(_ plan: Plan) throws -> (DomainShell, ShellKind) {
     guard try capacity.dom0IsFixed().isFixed else { throw APIError(.noCapacity, Capacity.dom0Advice) }
     let pages = plan.flavour.hostPages
     if !capacity.reserve(pages) {
-      guard pool.makeRoom(pages: pages), capacity.reserve(pages) else { throw noMemory(plan.flavour.memoryMiB) }
+      let spared = plan.request.pool ? plan.flavour : nil
+      guard pool.makeRoom(pages: pages, sparing: spared), capacity.reserve(pages) else {
+        // One that became ready meanwhile, and was spared, does as well.
+        if spared != nil, let ready = takeReady(plan) { return ready }
+        throw noMemory(plan.flavour.memoryMiB)
+      }
     }
     defer { capacity.release(pages) }
-    return try builder.build(plan.flavour, images: plan.images, observe: observe)
+    return (try builder.build(plan.flavour, images: plan.images, observe: observe), .none)
   }
 
   // MARK: Execute

@@ -166,7 +166,7 @@ extension Toolstack {
     guest.beginEnding()
     if guest.stop(reason) { journal.note(.ended, guest, reason: reason) }
     try builder.teardown.run(
-      guest.shell, ending: guest.domainRecord(.ending), patience: patience, observe: observe)
+      guest.shell, ending: guest.domainRecord(.ending), keepsLog: true, patience: patience, observe: observe)
     left(guest.record.vifs)
     registry.remove(guest)
     guest.end(reason)
@@ -269,6 +269,15 @@ extension Toolstack {
       throw APIError(error)
     }
     return ends[0]
+  }
+
+  /// What a guest that has ended wrote last, while that is kept; nil when there is nothing, or no such guest.
+  public func endedLog(_ reference: String) throws(APIError) -> [UInt8]? {
+    guard (try? registry.find(reference)) == nil,
+      let end = journal.ends().first(where: { $0.guest == reference || $0.uuid == reference }),
+      let handle = DomainHandle(uuid: end.uuid)
+    else { return nil }
+    do { return try attachment.endedLog(handle) } catch { throw APIError(error) }
   }
 
   /// Types on a guest's console.

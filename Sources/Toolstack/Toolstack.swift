@@ -42,6 +42,8 @@ public final class Toolstack: Sendable {
   public struct Places: Sendable {
     /// Folder of the console logs.
     public var consoles: String
+    /// Folder of those of guests that ended.
+    public var endedConsoles: String
     /// File of what happened.
     public var journal: String
     /// Folder, on tmpfs, of notes of guests on their way.
@@ -51,8 +53,11 @@ public final class Toolstack: Sendable {
     /// File, on tmpfs, that is there once those were started in this boot of the host.
     public var bootMark: String
 
-    public init(consoles: String, journal: String, pending: String, wanted: String, bootMark: String) {
+    public init(
+      consoles: String, endedConsoles: String, journal: String, pending: String, wanted: String, bootMark: String
+    ) {
       self.consoles = consoles
+      self.endedConsoles = endedConsoles
       self.journal = journal
       self.pending = pending
       self.wanted = wanted
@@ -82,7 +87,8 @@ public final class Toolstack: Sendable {
     evpn = EVPNService(network: network, report: report)
     lans = LANs(store: LANStore(), network: network, observe: observe, report: report)
     self.records = records
-    attachment = BackendAttachment(network: network, backend: backend, logs: places.consoles)
+    attachment = BackendAttachment(
+      network: network, backend: backend, logs: places.consoles, endedLogs: places.endedConsoles)
     wiring = DomainWiring(hypervisor: hypervisor)
     builder = ShellBuilder(hypervisor: hypervisor, attachment: attachment, records: records)
     let capacity = Capacity(hypervisor: hypervisor)

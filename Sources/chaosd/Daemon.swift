@@ -25,6 +25,7 @@ struct Daemon {
     static let images = "/var/lib/chaos/images"
     static let logs = "/var/log/chaos"
     static let consoles = "/var/log/chaos/console"
+    static let endedConsoles = "/var/log/chaos/ended"
     static let settings = "/etc/chaos"
     static let wanted = "/etc/chaos/guests"
     static let pending = "/run/chaos/starts"
@@ -56,7 +57,7 @@ struct Daemon {
     self.logger = logger
     guard geteuid() == 0 else { throw StartError(description: "needs root") }
     umask(0o077)
-    for folder in [Folder.run, Folder.logs, Folder.consoles, Folder.settings] {
+    for folder in [Folder.run, Folder.logs, Folder.consoles, Folder.endedConsoles, Folder.settings] {
       try StateFile.makeFolder(folder, mode: 0o755)
     }
     // Members of group chaos must reach the socket in it.
@@ -81,7 +82,8 @@ struct Daemon {
       images: try ImageStore(named: Folder.images, anonymous: Folder.uploads, former: Folder.formerUploads),
       records: try RecordStore(folder: Folder.records),
       places: Toolstack.Places(
-        consoles: Folder.consoles, journal: "\(Folder.logs)/events.jsonl", pending: Folder.pending,
+        consoles: Folder.consoles, endedConsoles: Folder.endedConsoles, journal: "\(Folder.logs)/events.jsonl",
+        pending: Folder.pending,
         wanted: Folder.wanted, bootMark: "\(Folder.run)/wanted-guests-started"),
       budgetMiB: try options.poolBudgetMiB ?? hypervisor.hostMemory().freePages / 256 / 4,
       observe: StepHooks.observer, report: report)

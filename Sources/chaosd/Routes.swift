@@ -114,7 +114,8 @@ struct Routes: Router {
     case (.POST, "restart"): return restart(guest)
     case (.POST, "shutdown"): return try shutDown(request.query, guest)
     case (.GET, "wait"): return try wait(request.query, guest)
-    case (.GET, "log"): return try console(guest, follow: try request.query.flag("follow"))
+    case (.GET, "log"):
+      return try console(guest, follow: try request.query.flag("follow"), orKept: true)
     case (.GET, "console"): return try console(guest, follow: true)
     case (.POST, "vifs"):
       let vif = try VifRequest(json: try json(body), at: "")
@@ -163,9 +164,15 @@ struct Routes: Router {
     }
   }
 
-  private func console(_ guest: String, follow: Bool) throws -> Reply {
+  /// Shows a guest's console.
+  ///
+  /// - Parameter orKept: of a guest that has ended, what is kept of its output.
+  private func console(_ guest: String, follow: Bool, orKept: Bool = false) throws -> Reply {
     let permit = try edge.consoles.take()
     return .blocking { _ in
+      if orKept, let kept = try toolstack.endedLog(guest) {
+        return .whole(Answer(text: kept, contentType: "application/octet-stream"))
+      }
       let console = try ConsoleStream(adopting: try toolstack.openConsole(guest, follow: follow, input: false))
       return .stream(
         ReplyStream(

@@ -32,7 +32,7 @@ import Testing
       ])
       laid = try wiring.layOut(lan)
       if let underlay = laid.underlay { lan.choose(underlay) }
-      queue = try wiring.network.createTap(tap)
+      queue = try wiring.network.createTap(tap).queue
       try wiring.join([port], laid, lan)
     }
 
@@ -211,7 +211,7 @@ import Testing
   @Test func neighbourSolicitationsReachMembersBesideAQuerier() async throws {
     try await NetworkNamespace.run {
       let host = try Host()
-      let other = try host.wiring.network.createTap(name("ch2.0"))
+      let other = try host.wiring.network.createTap(name("ch2.0")).queue
       defer { close(other) }
       try host.wiring.join(
         [LANPort(interface: name("ch2.0"), mac: mac("02:00:00:00:00:02"), mtu: 1450)], host.laid, host.lan)
@@ -286,7 +286,7 @@ import Testing
       let bridge = try #require(InterfaceIndex(of: name("br0")))
       try network.perform([.changeLink(.name(name("eth0")), LinkChange(master: .port(of: bridge)))])
       #expect(try network.link(named: name("br0"))?.mtu == 9000)
-      let queue = try network.createTap(Self.tap)
+      let queue = try network.createTap(Self.tap).queue
       defer { close(queue) }
       try network.join([(tap: Self.tap, bridge: bridge, bridgeMTU: 9000)])
       #expect(try network.link(named: name("br0"))?.mtu == 9000)
@@ -297,7 +297,7 @@ import Testing
     try await NetworkNamespace.run {
       let network = try HostNetwork()
       try network.perform([.createBridge(name("br0"))])
-      let queue = try network.createTap(Self.tap)
+      let queue = try network.createTap(Self.tap).queue
       defer { close(queue) }
       try network.join([
         (tap: Self.tap, bridge: try #require(InterfaceIndex(of: name("br0"))), bridgeMTU: 1500)
@@ -313,7 +313,7 @@ import Testing
   /// Outside of a bridge a tap would be the guest's door to the host.
   @Test func aTapWithoutABridgeAnswersForNobody() async throws {
     try await NetworkNamespace.run {
-      let queue = try HostNetwork().createTap(Self.tap)
+      let queue = try HostNetwork().createTap(Self.tap).queue
       defer { close(queue) }
       #expect(try setting("ipv4/conf/ch1.0/arp_ignore") == "8")
       #expect(try setting("ipv4/conf/ch1.0/rp_filter") == "1")

@@ -157,6 +157,7 @@ extension Toolstack {
   /// Lets go of what nobody uses any more.
   func keepHouse() {
     removeUnusedImages()
+    attachment.pruneEndedLogs()
   }
 
   private func removeUnusedImages() {

@@ -1,6 +1,6 @@
 import Testing
 
-@testable import Toolstack
+import ShellPool
 
 @Suite struct BackoffTests {
   @Test func theFirstTryIsAtOnceAndTheNextIsNot() {
