@@ -1,4 +1,4 @@
-// setns(2)
+// setns(2), posix_spawn_file_actions_addclosefrom_np(3)
 #define _GNU_SOURCE
 
 #include "ccontainer.h"
@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <netpacket/packet.h>
 #include <sched.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -66,3 +67,7 @@ int ccontainer_open_packet_socket(int namespace_descriptor, int interface_index,
 }
 
 int ccontainer_exit_status(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : -1; }
+
+int ccontainer_spawn_close_rest(void *file_actions) {
+  return posix_spawn_file_actions_addclosefrom_np(file_actions, STDERR_FILENO + 1);
+}

@@ -10,16 +10,20 @@ struct AddressManager: Sendable {
   private let program: String
   private let environment: [String: String]
   private let configuration: [UInt8]
+  private let limit: Duration
 
+  /// How long a call may take: a DHCP server has to answer meanwhile, and the runtime has limits of its own.
+  static let limit = Duration.seconds(60)
   /// The longest answer read, in bytes.
   private static let longestAnswer = 1 << 20
 
   /// - Parameters:
   ///   - path: the value of CNI_PATH.
   ///   - environment: what the plug-in is run with.
+  ///   - limit: how long a call may take before it is killed.
   /// - Throws: `CNIError` when no folder of `path` has the program.
   init(
-    type: String, path: String, environment: [String: String], configuration: [UInt8]
+    type: String, path: String, environment: [String: String], configuration: [UInt8], limit: Duration = Self.limit
   ) throws(CNIError) {
     guard !type.utf8.contains(UInt8(ascii: "/")), !type.utf8.contains(0), type != ".", type != ".." else {
       throw .refused("ipam.type", "not a file name", type)
@@ -34,6 +38,7 @@ struct AddressManager: Sendable {
     self.program = program
     self.environment = environment
     self.configuration = configuration
+    self.limit = limit
   }
 
   private static func isProgram(_ path: String) -> Bool {
@@ -73,17 +78,36 @@ struct AddressManager: Sendable {
     let input = try Pipe(for: program)
     let output = try Pipe(for: program)
     let child = try spawn(command, input: input.reader, output: output.writer)
-    let answer = converse(input: input.keepWriter(), output: output.keepReader())
-    var status: Int32 = 0
-    while waitpid(child, &status, 0) < 0 {
-      guard errno == EINTR else { throw Self.failure(program, "wait", errno) }
-    }
+    let end = ContinuousClock.now + limit
+    let answer = converse(input: input.keepWriter(), output: output.keepReader(), until: end)
+    let (status, isInTime) = try reap(child, until: end)
+    guard isInTime else { throw CNIError(.delegate, "\(type): took longer than \(limit) and was killed") }
     let exitStatus = ccontainer_exit_status(status)
     guard exitStatus >= 0 else { throw CNIError(.delegate, "\(type): ended by signal \(status & 0x7f)") }
     guard exitStatus == 0 else { return .failure(refusal(answer ?? [], status: exitStatus)) }
     guard let answer else { throw CNIError(.delegate, "\(type): answered more than \(Self.longestAnswer) bytes") }
     return .success(answer)
   }
+
+  /// Waits for the end of the program, and brings it about with all that it started when it takes too long.
+  private func reap(
+    _ child: pid_t, until end: ContinuousClock.Instant
+  ) throws(CNIError) -> (status: Int32, isInTime: Bool) {
+    var status: Int32 = 0
+    var isInTime = true
+    while true {
+      let ended = waitpid(child, &status, isInTime ? WNOHANG : 0)
+      if ended == child { return (status, isInTime) }
+      if ended < 0, errno != EINTR { throw Self.failure(program, "wait", errno) }
+      if isInTime, ContinuousClock.now >= end {
+        isInTime = false
+        kill(-child, SIGKILL)
+      }
+      if isInTime { usleep(Self.pollInterval) }
+    }
+  }
+
+  private static let pollInterval: UInt32 = 1000
 
   private static func failure(_ program: String, _ call: String, _ code: Int32) -> CNIError {
     CNIError(.delegate, "run \(program): \(call): \(String(cString: strerror(code)))")
@@ -129,6 +153,8 @@ struct AddressManager: Sendable {
     defer { posix_spawn_file_actions_destroy(&actions) }
     posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO)
     posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO)
+    // Whatever this program was started with open is none of the other's.
+    ccontainer_spawn_close_rest(&actions)
     // This program ignores SIGPIPE, which the other would inherit.
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
@@ -137,7 +163,9 @@ struct AddressManager: Sendable {
     sigemptyset(&signals)
     sigaddset(&signals, SIGPIPE)
     posix_spawnattr_setsigdefault(&attributes, &signals)
-    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF))
+    // A process group of its own, to be killed by.
+    posix_spawnattr_setpgroup(&attributes, 0)
+    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP))
 
     var variables = environment
     variables["CNI_COMMAND"] = command
@@ -153,8 +181,8 @@ struct AddressManager: Sendable {
   /// Writes the configuration and reads the answer, as the other program is ready for either, and closes both.
   ///
   /// - Returns: nil when there is more than the longest answer. What is beyond it is read and dropped, so that
-  ///   the writer comes to its end.
-  private func converse(input: Int32, output: Int32) -> [UInt8]? {
+  ///   the writer comes to its end. What there is by then when time is up.
+  private func converse(input: Int32, output: Int32, until end: ContinuousClock.Instant) -> [UInt8]? {
     var rest = configuration[...]
     var answer: [UInt8] = []
     var isTooLong = false
@@ -164,7 +192,10 @@ struct AddressManager: Sendable {
       pollfd(fd: input, events: Int16(POLLOUT), revents: 0), pollfd(fd: output, events: Int16(POLLIN), revents: 0),
     ]
     while files[1].fd >= 0 {
-      guard poll(&files, nfds_t(files.count), -1) >= 0 || errno == EINTR else { break }
+      let left = end - .now
+      guard left > .zero else { break }
+      let milliseconds = Int32(left.components.seconds * 1000 + left.components.attoseconds / 1_000_000_000_000_000)
+      guard poll(&files, nfds_t(files.count), milliseconds + 1) >= 0 || errno == EINTR else { break }
       if files[0].fd >= 0, files[0].revents != 0 {
         let written = rest.withUnsafeBytes { write(input, $0.baseAddress, $0.count) }
         if written > 0 { rest = rest.dropFirst(written) }

@@ -7,7 +7,8 @@ import Testing
 @Suite struct AddressManagerTests {
   /// Runs `body` with a manager that is a shell script.
   private func withScript(
-    _ script: String, configuration: String = "{}", _ body: (AddressManager) throws -> Void
+    _ script: String, configuration: String = "{}", limit: Duration = AddressManager.limit,
+    _ body: (AddressManager) throws -> Void
   ) throws {
     ignoresBrokenPipes
     let folder = NSTemporaryDirectory() + "chaos-ipam-\(UUID().uuidString)"
@@ -22,7 +23,7 @@ import Testing
     try body(
       AddressManager(
         type: "stub", path: "/nonexistent::\(folder)", environment: ["CNI_COMMAND": "GC", "CNI_IFNAME": "eth0"],
-        configuration: Array(configuration.utf8)))
+        configuration: Array(configuration.utf8), limit: limit))
   }
 
   @Test("it gets the environment, its own command and the whole configuration; its answer is read")
@@ -73,6 +74,32 @@ import Testing
     try withScript("exit 0", configuration: large) { try $0.perform("DEL") }
     try withScript("head -c 500000 /dev/zero; cat > /dev/null", configuration: large) { try $0.perform("DEL") }
     try withScript("[ $(wc -c) = 1048576 ]", configuration: large) { try $0.perform("DEL") }
+  }
+
+  @Test(
+    "one that does not end is killed with what it started",
+    arguments: ["sleep 3600; true", "exec > /dev/null; sleep 3600; true"])
+  func endless(script: String) throws {
+    let start = ContinuousClock.now
+    try withScript(script, limit: .milliseconds(500)) { manager in
+      let error = #expect(throws: CNIError.self) { try manager.perform("ADD") }
+      #expect(error?.code == .delegate && error?.message == "stub: took longer than 0.5 seconds and was killed")
+    }
+    #expect(ContinuousClock.now - start < .seconds(300))
+  }
+
+  @Test("what it leaves behind is not waited for longer than for itself")
+  func leftBehind() throws {
+    let start = ContinuousClock.now
+    try withScript("sleep 60 2> /dev/null & exit 0", limit: .milliseconds(500)) { try $0.perform("DEL") }
+    #expect(ContinuousClock.now - start < .seconds(50))
+  }
+
+  @Test("it has none of our descriptors")
+  func descriptors() throws {
+    let ours = fcntl(STDIN_FILENO, F_DUPFD, 200)
+    defer { close(ours) }
+    try withScript("[ ! -e /proc/self/fd/\(ours) ]") { try $0.perform("DEL") }
   }
 
   @Test("only files of CNI_PATH are run", arguments: ["nosuch", "../bin/sh", "..", "", "tmp"])

@@ -300,9 +300,10 @@ extension HeldRoutes {
 
   /// Runs a keeper on a thread of its own until `body` is through.
   private func keeping(
-    _ network: HostNetwork, _ frr: FRRDouble, _ body: (RouteKeeper) throws -> Void
+    _ network: HostNetwork, _ frr: FRRDouble, reviewInterval: Duration = .seconds(30),
+    _ body: (RouteKeeper) throws -> Void
   ) throws {
-    let keeper = try RouteKeeper(network, EVPN(frr.installation)) { _ in }
+    let keeper = try RouteKeeper(network, EVPN(frr.installation), reviewInterval: reviewInterval) { _ in }
     let ended = DispatchSemaphore(value: 0)
     Thread {
       keeper.run()
@@ -413,6 +414,66 @@ extension HeldRoutes {
         try network.perform([.changeLink(.index(setting.device), LinkChange(isUp: false))])
         #expect(eventually { keeper.held.isEmpty })
         #expect(try eventually { try setting.found(network, nil).isEmpty && setting.found(network, 1).isEmpty })
+      }
+    }
+  }
+
+  /// What zebra does when another host announces the address of a station of this one, and takes that back.
+  @Test(arguments: [true, false]) func aStationGetsItsEntryBack(_ isHeard: Bool) async throws {
+    try await NetworkNamespace.run {
+      let frr = try FRRDouble(configuration: Self.configuration)
+      let network = try HostNetwork()
+      let setting = try Setting(network)
+      try network.perform([
+        .createVethPair(
+          host: name("vif1.0"), hostMaster: setting.bridge, isUp: true, peer: VethPeer(name: name("guest")))
+      ])
+      let port = try #require(try network.link(named: name("vif1.0"))).index
+      let member = ForwardingEntry(device: port, mac: mac(1), scope: .master, state: .static)
+      func entries() throws -> [ForwardingEntry] {
+        try network.query { socket throws(NetlinkError) in try socket.forwardingTable() }.filter {
+          $0.mac == mac(1)
+        }
+      }
+      try network.perform([.addForwarding(member, mode: .create)])
+      // One that looks seldom goes by what it hears.
+      try keeping(network, frr, reviewInterval: isHeard ? .seconds(600) : .milliseconds(50)) { keeper in
+        usleep(200_000)
+        try network.perform(setting.entries(1))
+        #expect(try entries().map(\.device) == [setting.device, setting.device])
+        usleep(200_000)
+        try setting.flush(network, 1)
+        #expect(
+          try eventually {
+            try entries().contains { $0.device == port && $0.scope == .master && $0.state == .static }
+          })
+        // A member that left does not come back.
+        try network.perform(setting.entries(1))
+        usleep(200_000)
+        try network.perform([.deleteLink(.name(name("vif1.0")))])
+        try setting.flush(network, 1)
+        usleep(300_000)
+        let left = try entries()
+        #expect(!left.contains { $0.device == port })
+      }
+    }
+  }
+
+  @Test func whatZebraForgotIsRemoved() async throws {
+    try await NetworkNamespace.run {
+      let frr = try FRRDouble(configuration: Self.configuration)
+      let network = try HostNetwork()
+      let setting = try Setting(network)
+      try network.perform(setting.entries(1) + setting.entries(2) + setting.entries(nil))
+      // As when it came to a port of this host, and went there.
+      try network.perform([.deleteForwarding(setting.entry(1, .master))])
+      try keeping(network, frr, reviewInterval: .milliseconds(50)) { keeper in
+        let isGone = try eventually { try setting.found(network, 1).isEmpty }
+        #expect(isGone)
+        usleep(300_000)
+        #expect(keeper.held.isEmpty)
+        let (other, flood) = (try setting.found(network, 2), try setting.found(network, nil))
+        #expect(other.count == 2 && flood.count == 1)
       }
     }
   }

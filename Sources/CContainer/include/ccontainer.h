@@ -1,7 +1,7 @@
 #ifndef CCONTAINER_H
 #define CCONTAINER_H
 
-// What Swift cannot call: setns(2) is an extension, and waitpid's answer is taken apart by macros.
+// What Swift cannot call: setns(2) and another are extensions, and waitpid's answer is taken apart by macros.
 
 /// Lets an interface of another network namespace have IPv6 addresses (net.ipv6.conf.NAME.disable_ipv6 = 0), which
 /// rtnetlink cannot say. The calling thread is in its own namespace when this returns; where it could not go back,
@@ -18,5 +18,10 @@ int ccontainer_exit_status(int status);
 ///
 /// Returns the descriptor or a negated errno.
 int ccontainer_open_packet_socket(int namespace_descriptor, int interface_index, unsigned short protocol);
+
+/// Has a started program begin with its standard descriptors only. `file_actions` is a posix_spawn_file_actions_t.
+///
+/// Returns 0 or an errno.
+int ccontainer_spawn_close_rest(void *file_actions);
 
 #endif

@@ -10,10 +10,12 @@ import Synchronization
 /// notices), and adds one beside it for what is for everybody. A process that died left its mark, too. An entry
 /// without the external-learning flag would not do: the kernel lets no externally learned one take it over.
 public final class RouteKeeper: Sendable {
-  private let network: HostNetwork
+  let network: HostNetwork
   private let evpn: EVPN
   private let monitor: ForwardingMonitor
-  private let report: @Sendable (String) -> Void
+  let report: @Sendable (String) -> Void
+  /// How often all tables are looked at.
+  private let reviewInterval: Duration
   private let published = Mutex<Set<HeldRoute>>([])
 
   /// BGP's (RFC 4271 section 8.2.1.3).
@@ -27,10 +29,14 @@ public final class RouteKeeper: Sendable {
 
   /// Watches from now on; `run` does the work.
   ///
-  /// - Parameter report: told in one line when routes are held or let go.
+  /// - Parameters:
+  ///   - reviewInterval: how often all forwarding tables are looked at.
+  ///   - report: told in one line when routes are held or let go, or an entry is set right.
   public init(
-    _ network: HostNetwork, _ evpn: EVPN, report: @escaping @Sendable (String) -> Void
+    _ network: HostNetwork, _ evpn: EVPN, reviewInterval: Duration = .seconds(30),
+    report: @escaping @Sendable (String) -> Void
   ) throws(NetlinkError) {
+    self.reviewInterval = reviewInterval
     self.network = network
     self.evpn = evpn
     self.report = report
@@ -65,6 +71,15 @@ public final class RouteKeeper: Sendable {
     var asked: [IPAddress: ContinuousClock.Instant] = [:]
     /// When VTEPs were last asked although there was no need.
     var met: [IPAddress: ContinuousClock.Instant] = [:]
+    /// When all tables are looked at next.
+    var nextReview = ContinuousClock.now
+    var stations = LocalStations()
+    /// Which interfaces are VXLAN devices of LANs, as far as known since the last look.
+    var tunnels: [InterfaceIndex: Bool] = [:]
+    /// Entries that looked forgotten at the last look.
+    var suspects: Set<ForwardingEntry> = []
+    /// Routes that this keeper removed for good, until it hears of that.
+    var dismissed: Set<HeldRoute> = []
   }
 }
 
@@ -83,7 +98,13 @@ extension RouteKeeper.Work {
         routing = nil
       }
       try take(changes)
+      try tend(changes)
       try decide()
+      if changes.contains(.lost) { nextReview = .now }
+      if ContinuousClock.now >= nextReview {
+        nextReview = .now + keeper.reviewInterval
+        try review()
+      }
     } catch {
       keeper.report("EVPN: \(error)")
       sleep(1)
@@ -92,10 +113,10 @@ extension RouteKeeper.Work {
     return true
   }
 
-  private var wait: Duration? {
+  private var wait: Duration {
     if probes.isBusy { return .zero }
-    if routes.isEmpty { return nil }
-    return routes.hasUndecided ? .milliseconds(50) : max(.zero, nextLook - .now)
+    if routes.hasUndecided { return .milliseconds(50) }
+    return max(.zero, (routes.isEmpty ? nextReview : min(nextReview, nextLook)) - .now)
   }
 
   /// Takes over what an earlier process held.
@@ -130,7 +151,7 @@ extension ForwardingChange {
 
 extension ForwardingEntry {
   /// An entry as zebra sets them in a VXLAN device's table.
-  fileprivate var isRouted: Bool {
+  var isRouted: Bool {
     scope == .device && destination != nil && via == nil && (isExternallyLearned || mac.isZero)
   }
 }
@@ -145,12 +166,15 @@ extension RouteKeeper.Work {
     for change in changes {
       switch change {
       case .removed(let entry):
-        if entry.isRouted, let route = route(entry, devices) { routes.vanish(route) }
+        if entry.isRouted, let route = route(entry, devices), dismissed.remove(route) == nil {
+          routes.vanish(route)
+        }
       case .added(let entry):
         if entry.isRouted, entry.mac.isZero, let vtep = entry.destination { meet(vtep) }
         useless += taken(entry)
       case .lost:
-        keeper.report("EVPN: the kernel had more changes of forwarding tables than there was room for")
+        keeper.report(
+          "EVPN: the kernel had more changes of forwarding tables than there was room for: reading them")
       }
     }
     try remove(useless)
@@ -178,7 +202,7 @@ extension RouteKeeper.Work {
   }
 
   /// The held routes that an entry makes useless.
-  private mutating func taken(_ entry: ForwardingEntry) -> [HeldRoute] {
+  mutating func taken(_ entry: ForwardingEntry) -> [HeldRoute] {
     if routes.isEmpty { return [] }
     if entry.isRouted, let vtep = entry.destination {
       let useless = routes.appear(entry.mac.isZero ? nil : entry.mac, at: vtep, device: entry.device)
@@ -193,7 +217,7 @@ extension RouteKeeper.Work {
     return []
   }
 
-  private func route(_ entry: ForwardingEntry, _ devices: [InterfaceIndex: Link]) -> HeldRoute? {
+  func route(_ entry: ForwardingEntry, _ devices: [InterfaceIndex: Link]) -> HeldRoute? {
     guard let link = devices[entry.device], let bridge = link.master, let vni = link.vxlan?.vni,
       let vtep = entry.destination
     else { return nil }
@@ -202,7 +226,7 @@ extension RouteKeeper.Work {
   }
 
   /// Those of the interfaces that are VXLAN devices of LANs in evpn mode, and in use.
-  private func devices(
+  func devices(
     _ indices: Set<InterfaceIndex>, isUsed: Bool = true
   ) throws(NetlinkError) -> [InterfaceIndex: Link] {
     let links = try keeper.network.query { socket throws(NetlinkError) in
@@ -303,7 +327,7 @@ extension RouteKeeper.Work {
   /// zebra's too.
   ///
   /// - Parameter isReplaceable: zebra may have replaced them; otherwise the bridge's are ours in any case.
-  private mutating func remove(_ released: [HeldRoute], isReplaceable: Bool = true) throws(NetlinkError) {
+  mutating func remove(_ released: [HeldRoute], isReplaceable: Bool = true) throws(NetlinkError) {
     var ours: [(route: HeldRoute, entry: ForwardingEntry)] = []
     for route in released {
       if let via = marks.removeValue(forKey: route) { ours.append((route, route.entry(via: via))) }
@@ -316,7 +340,7 @@ extension RouteKeeper.Work {
   }
 
   /// Carries out requests; returns the positions of those refused as expected.
-  private func refused(_ requests: [RouteRequest], expecting codes: [CInt]) throws(NetlinkError) -> Set<Int> {
+  func refused(_ requests: [RouteRequest], expecting codes: [CInt]) throws(NetlinkError) -> Set<Int> {
     do throws(NetlinkError) {
       try keeper.network.perform(requests)
       return []
