@@ -124,6 +124,12 @@ public final class ShellBuilder: Sendable {
     }
   }
 
+  /// Leaves a domain that nobody wants to the reconciler, at once.
+  public func leave(_ shell: DomainShell) {
+    shell.unmap()
+    records.release(shell.handle)
+  }
+
   /// Takes away what is left of a domain that is gone: its taps, its log, its record.
   public func forget(_ record: DomainRecord) throws {
     try attachment.deleteTaps(record.taps ?? [])

@@ -4,6 +4,7 @@ import Glibc
 import ImageStore
 import NetworkAddresses
 import ShellPool
+import Threads
 import VirtualLAN
 import Xen
 
@@ -30,8 +31,36 @@ struct Plan {
 extension Toolstack {
   // MARK: One guest
 
-  /// Makes one guest. Blocks until it runs (or, if asked, is paused); on failure nothing of it is left.
-  public func create(_ request: CreateRequest) throws(APIError) -> CreateResult {
+  /// Makes one guest where that takes less than a switch of threads: a hot shell is ready, and nobody has to be waited
+  /// for: no LAN, whose lock another process may hold, no UUID, of which chaos-backend must be told. Nil, with nothing
+  /// made, where it would take longer.
+  ///
+  /// A create that fails in the middle is unmade by the reconciler.
+  public func createAtOnce(_ request: CreateRequest) throws(APIError) -> CreateResult? {
+    guard request.pool, request.uuid == nil, !request.autostart, request.scheduling == Scheduling(),
+      request.vifs.allSatisfy({ $0.lan == nil })
+    else { return nil }
+    let start = Self.microseconds()
+    try request.validate()
+    let name = request.name ?? "guest-\(DomainHandle.random().uuid.prefix(8))"
+    let plan = try plan(request, name: name, handle: nil)
+    guard pool.hasReady(plan.flavour) else { return nil }
+    try registry.reserve(names: [name])
+    defer { registry.release(names: [name]) }
+    pool.beginCreate()
+    defer { pool.endCreate() }
+    guard let shell = takeLiving(plan.flavour) else { return nil }
+    do {
+      return try finish(plan, shell, .hot, mayBlock: false, start: start)
+    } catch {
+      throw APIError(error)
+    }
+  }
+
+  /// Makes one guest, until it runs (or, if asked, is paused); on failure nothing of it is left.
+  public func create(
+    _ request: CreateRequest, _ blocking: borrowing Blocking
+  ) throws(APIError) -> CreateResult {
     let start = Self.microseconds()
     try request.validate()
     if let existing = try existing(request) { return existing }
@@ -68,16 +97,6 @@ extension Toolstack {
     }
   }
 
-  /// Whether a shell for the request is ready, so that creating it takes a few milliseconds at most. A guess: another
-  /// create may take that shell first.
-  public func hasShell(for request: CreateRequest) -> Bool {
-    guard request.pool, let kernel = try? images.find(request.image) else { return false }
-    let ramdisk = request.ramdisk.flatMap { try? images.find($0, isKernel: false) }
-    let hot = Flavour.HotImage(kernel: kernel.digest, ramdisk: ramdisk?.digest)
-    guard let flavour = try? flavour(of: request, image: hot) else { return false }
-    return pool.hasReady(flavour)
-  }
-
   /// The guest an earlier try of the same request made.
   private func existing(_ request: CreateRequest) throws(APIError) -> CreateResult? {
     guard let handle = request.uuid.flatMap({ DomainHandle(uuid: $0) }), let guest = registry[handle] else {
@@ -104,22 +123,27 @@ extension Toolstack {
     defer { registry.release(addresses) }
     do {
       let (shell, kind) = try obtainShell(plan)
-      let guest = try execute(plan, shell, kind, as: nil)
-      journal.note(.created, guest)
-      hits.withLock { hits in
-        switch kind {
-        case .hot: hits.hot += 1
-        case .blank: hits.blank += 1
-        case .none: hits.none += 1
-        }
-      }
-      let state: GuestState = request.paused ? .paused : .running
-      return CreateResult(
-        guest: describe(guest, state: state, cpuNanoseconds: 0), shell: kind,
-        microseconds: Self.microseconds() - start)
+      return try finish(plan, shell, kind, mayBlock: true, start: start)
     } catch {
       throw APIError(error)
     }
+  }
+
+  private func finish(
+    _ plan: Plan, _ shell: DomainShell, _ kind: ShellKind, mayBlock: Bool, start: Int
+  ) throws -> CreateResult {
+    let guest = try execute(plan, shell, kind, as: nil, mayBlock: mayBlock)
+    journal.note(.created, guest)
+    hits.withLock { hits in
+      switch kind {
+      case .hot: hits.hot += 1
+      case .blank: hits.blank += 1
+      case .none: hits.none += 1
+      }
+    }
+    return CreateResult(
+      guest: describe(guest, state: plan.request.paused ? .paused : .running, cpuNanoseconds: 0), shell: kind,
+      microseconds: Self.microseconds() - start)
   }
 
   private static func microseconds() -> Int {
@@ -160,25 +184,45 @@ extension Toolstack {
 
   /// Makes the guests one after another, all of them or none.
   ///
-  /// - Parameter run: runs the closure that makes the next guest where the caller wants it to block.
+  /// - Parameter run: runs what it is given on a thread that may block.
   public func createAll(
     _ accepted: Accepted,
-    _ run: (@escaping @Sendable () throws -> CreateResult) async throws -> CreateResult
+    _ run: (@escaping @Sendable (borrowing Blocking) throws -> CreateResult) async throws -> CreateResult
   ) async throws {
     defer { registry.release(names: accepted.names) }
     var made: [DomainHandle] = []
     do {
       for (request, name) in zip(accepted.requests, accepted.names) {
-        let result = try await run { [self] in
-          try create(request, name: name, handle: nil, start: Self.microseconds())
+        let result = try await run { [self] _ in
+          try create(
+            request, name: name, handle: request.autostart ? .random() : nil, start: Self.microseconds())
         }
         if let handle = DomainHandle(uuid: result.guest.uuid) { made.append(handle) }
       }
     } catch {
-      for handle in made.reversed() {
-        if let guest = registry[handle] { try? destroy(guest) }
-      }
+      try await unmakeAll(made, run)
       throw error
+    }
+  }
+
+  /// Takes back the guests of a create that failed, latest first. One that cannot be unmade now is unmade by the
+  /// reconciler.
+  private func unmakeAll(
+    _ made: [DomainHandle],
+    _ run: (@escaping @Sendable (borrowing Blocking) throws -> CreateResult) async throws -> CreateResult
+  ) async throws {
+    for handle in made.reversed() {
+      guard let guest = registry[handle] else { continue }
+      let name = guest.name
+      do {
+        _ = try await run { [self] blocking in
+          let info = describe(guest, state: .dying, cpuNanoseconds: 0)
+          try destroy(guest, blocking)
+          return CreateResult(guest: info, shell: .none, microseconds: 0)
+        }
+      } catch {
+        report("guest '\(name)' of a create that failed is unmade later: \(error)")
+      }
     }
   }
 
@@ -304,9 +348,13 @@ extension Toolstack {
   /// was unpaused and is destroyed after a restart if it was not. So a create writes one record, and nothing
   /// after the guest has begun to compete for the processor.
   ///
-  /// - Parameter old: the guest that is made again; nil: a new one.
+  /// - Parameters:
+  ///   - old: the guest that is made again; nil: a new one.
+  ///   - mayBlock: whether a failure may be undone on the spot; else that is the reconciler's.
   @discardableResult
-  func execute(_ plan: Plan, _ shell: DomainShell, _ kind: ShellKind, as old: Guest?) throws -> Guest {
+  func execute(
+    _ plan: Plan, _ shell: DomainShell, _ kind: ShellKind, as old: Guest?, mayBlock: Bool = true
+  ) throws -> Guest {
     var procedure = Procedure<CreateStep>(observe: observe)
     let record = guestRecord(plan, handle: plan.handle ?? shell.handle)
     var current = shell
@@ -344,7 +392,9 @@ extension Toolstack {
       return guest
     } catch {
       registry.remove(current.handle)
-      if let remaining = builder.abandon(current, observe: observe) {
+      if !mayBlock {
+        builder.leave(current)
+      } else if let remaining = builder.abandon(current, observe: observe) {
         report("a create failed, and its domain \(current.domain) is unmade later: \(remaining)")
       }
       left(record.vifs)

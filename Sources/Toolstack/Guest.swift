@@ -2,6 +2,7 @@ import CDevicePage
 import ChaosAPI
 import ShellPool
 import Synchronization
+import Threads
 import Xen
 
 /// A guest chaosd knows: its domain, its record and what it said of itself.
@@ -65,7 +66,7 @@ final class Guest: Sendable {
   // MARK: Queue
 
   /// Runs an operation after all that were begun before it, unless the guest has ended meanwhile.
-  func serially<Result>(_ body: () throws -> Result) throws -> Result {
+  func serially<Result>(_ blocking: borrowing Blocking, _ body: () throws -> Result) throws -> Result {
     try queue.withLock { _ in
       if ended != nil { throw APIError(.notFound, "guest '\(name)' has ended") }
       return try body()

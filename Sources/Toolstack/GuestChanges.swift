@@ -1,17 +1,20 @@
 import ChaosAPI
 import Glibc
 import ShellPool
+import Threads
 import Xen
 
 extension Toolstack {
   /// Gives a guest another name, which every party learns of.
-  public func rename(_ reference: String, to name: String) throws(APIError) -> GuestInfo {
+  public func rename(_ reference: String, to name: String, _ blocking: borrowing Blocking) throws(APIError)
+    -> GuestInfo
+  {
     try RenameRequest(name: name).validate()
     let guest = try registry.find(reference)
     try registry.reserve(names: [name])
     defer { registry.release(names: [name]) }
     do {
-      return try guest.serially {
+      return try guest.serially(blocking) {
         var record = guest.record
         let old = record.name
         record.name = name
@@ -27,11 +30,13 @@ extension Toolstack {
   }
 
   /// Changes what may be changed of a guest that runs.
-  public func change(_ reference: String, _ change: GuestChange) throws(APIError) -> GuestInfo {
+  public func change(_ reference: String, _ change: GuestChange, _ blocking: borrowing Blocking) throws(APIError)
+    -> GuestInfo
+  {
     try change.validate()
     let guest = try registry.find(reference)
     do {
-      return try guest.serially {
+      return try guest.serially(blocking) {
         let record = guest.record.applying(change)
         if record.after.contains(record.name) {
           throw APIError.refused("after", "the guest's own name", record.name)

@@ -56,8 +56,8 @@ extension Toolstack {
 
   // MARK: Changing
 
-  public func pause(_ reference: String) throws(APIError) -> GuestInfo {
-    try change(reference) { guest, state in
+  public func pause(_ reference: String, _ blocking: borrowing Blocking) throws(APIError) -> GuestInfo {
+    try change(reference, blocking) { guest, state in
       switch state {
       case .running:
         // A paused domain no longer shows that it was started; from here on the record does.
@@ -70,8 +70,8 @@ extension Toolstack {
     }
   }
 
-  public func unpause(_ reference: String) throws(APIError) -> GuestInfo {
-    try change(reference) { guest, state in
+  public func unpause(_ reference: String, _ blocking: borrowing Blocking) throws(APIError) -> GuestInfo {
+    try change(reference, blocking) { guest, state in
       switch state {
       case .paused:
         try self.hypervisor.unpause(guest.shell.domain)
@@ -83,11 +83,11 @@ extension Toolstack {
   }
 
   private func change(
-    _ reference: String, _ body: (Guest, GuestState) throws -> Void
+    _ reference: String, _ blocking: borrowing Blocking, _ body: (Guest, GuestState) throws -> Void
   ) throws(APIError) -> GuestInfo {
     let guest = try registry.find(reference)
     do {
-      return try guest.serially {
+      return try guest.serially(blocking) {
         try body(guest, try info(of: guest).state)
         return try info(of: guest)
       }
@@ -101,14 +101,14 @@ extension Toolstack {
   }
 
   /// Asks a guest to power off. Returns at once; ``waitUntilEnded(_:seconds:)`` waits for it.
-  public func shutDown(_ reference: String) throws(APIError) {
+  public func shutDown(_ reference: String, _ blocking: borrowing Blocking) throws(APIError) {
     let guest = try registry.find(reference)
     guard guest.record.bus == .noxs else {
       throw APIError(
         .unsupported, "guest '\(guest.name)' does not speak powerctl on the noxs bus; use 'chaos destroy'")
     }
     do {
-      try guest.serially {
+      try guest.serially(blocking) {
         let state = try info(of: guest).state
         guard state == .running else { throw Self.wrongState(guest, state, "shut down") }
         try attachment.request(UInt32(CHAOS_REQUEST_POWEROFF), of: guest.identity)
@@ -119,7 +119,7 @@ extension Toolstack {
   }
 
   /// Destroys a guest and returns when nothing of it is left.
-  public func destroy(_ reference: String) throws(APIError) {
+  public func destroy(_ reference: String, _ blocking: borrowing Blocking) throws(APIError) {
     // One that is only to be started is not wanted any more.
     if let note = pending.find(reference), registry[note.handle] == nil {
       do {
@@ -130,12 +130,12 @@ extension Toolstack {
       }
       return
     }
-    try destroy(try registry.find(reference))
+    try destroy(try registry.find(reference), blocking)
   }
 
-  func destroy(_ guest: Guest) throws(APIError) {
+  func destroy(_ guest: Guest, _ blocking: borrowing Blocking) throws(APIError) {
     do {
-      try guest.serially {
+      try guest.serially(blocking) {
         try wanted.remove(guest.handle)
         try unmake(guest, reason: .destroyed)
       }
@@ -145,12 +145,12 @@ extension Toolstack {
   }
 
   /// Destroys every guest; returns how many. One that cannot be destroyed does not keep the others alive.
-  public func destroyAll() throws(APIError) -> Int {
+  public func destroyAll(_ blocking: borrowing Blocking) throws(APIError) -> Int {
     var destroyed = 0
     var first: APIError?
     for guest in registry.guests {
       do {
-        try destroy(guest)
+        try destroy(guest, blocking)
         destroyed += 1
       } catch {
         if error.code != .notFound { first = first ?? error }
@@ -209,8 +209,9 @@ extension Toolstack {
     return end
   }
 
-  private func waitUntilEnded(_ guest: Guest, seconds: Int) async throws -> GuestEnd {
-    let stops = guest.stops
+  /// - Parameter since: how often it had stopped when the wait began; nil: now.
+  private func waitUntilEnded(_ guest: Guest, seconds: Int, since: Int? = nil) async throws -> GuestEnd {
+    let stops = since ?? guest.stops
     let hasEnded = try await wait(for: guest, seconds: seconds) { $0.stopped != nil || $0.stops > stops }
     guard hasEnded else {
       throw APIError(.timeout, "guest '\(guest.name)' has not ended after \(seconds) s")
@@ -225,8 +226,9 @@ extension Toolstack {
     _ reference: String, seconds: Int, on pool: BlockingPool
   ) async throws -> GuestEnd {
     let guest = try registry.find(reference)
-    try await pool.run { _ in try self.shutDown(reference) }
-    return try await waitUntilEnded(guest, seconds: seconds)
+    let stops = guest.stops
+    try await pool.run { blocking in try self.shutDown(reference, blocking) }
+    return try await waitUntilEnded(guest, seconds: seconds, since: stops)
   }
 
   /// Waits until `condition` holds; false when that took too long.
@@ -254,7 +256,9 @@ extension Toolstack {
   /// - Parameters:
   ///   - follow: stay open for what the guest writes next.
   ///   - input: pass on what is written to the socket.
-  public func openConsole(_ reference: String, follow: Bool, input: Bool) throws(APIError) -> Int32 {
+  public func openConsole(_ reference: String, follow: Bool, input: Bool, _ blocking: borrowing Blocking)
+    throws(APIError) -> Int32
+  {
     let guest = try registry.find(reference)
     var ends: [Int32] = [-1, -1]
     let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
@@ -281,8 +285,8 @@ extension Toolstack {
   }
 
   /// Types on a guest's console.
-  public func type(_ input: [UInt8], to reference: String) throws(APIError) {
-    let socket = try openConsole(reference, follow: true, input: true)
+  public func type(_ input: [UInt8], to reference: String, _ blocking: borrowing Blocking) throws(APIError) {
+    let socket = try openConsole(reference, follow: true, input: true, blocking)
     defer { close(socket) }
     if send(socket, input, input.count, Int32(MSG_NOSIGNAL)) < 0 {
       throw APIError(.internal, "type on the console: \(String(cString: strerror(errno)))")

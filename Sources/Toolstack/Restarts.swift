@@ -3,6 +3,7 @@ import ChaosAPI
 import Glibc
 import ShellPool
 import StateFiles
+import Threads
 import VirtualLAN
 import Xen
 
@@ -35,15 +36,15 @@ extension Toolstack {
   // MARK: Making a guest again
 
   /// Asks a guest to reboot; it is made again when it has stopped, whatever its policy.
-  public func reboot(_ reference: String, force: Bool) throws(APIError) {
+  public func reboot(_ reference: String, force: Bool, _ blocking: borrowing Blocking) throws(APIError) {
     let guest = try registry.find(reference)
-    guard !force else { return try remake(guest, .rebooted) }
+    guard !force else { return try remake(guest, .rebooted, blocking) }
     guard guest.record.bus == .noxs else {
       throw APIError(
         .unsupported, "guest '\(guest.name)' does not speak powerctl on the noxs bus; reboot it by force")
     }
     do {
-      try guest.serially {
+      try guest.serially(blocking) {
         let state = try info(of: guest).state
         guard state == .running else { throw Self.wrongState(guest, state, "rebooted") }
         guest.expectReboot()
@@ -56,15 +57,15 @@ extension Toolstack {
   }
 
   /// Destroys a guest and makes it again, with the same name, UUID and addresses.
-  public func restart(_ reference: String) throws(APIError) -> GuestInfo {
+  public func restart(_ reference: String, _ blocking: borrowing Blocking) throws(APIError) -> GuestInfo {
     let guest = try registry.find(reference)
-    try remake(guest, .restarted)
+    try remake(guest, .restarted, blocking)
     return try info(of: guest)
   }
 
-  private func remake(_ guest: Guest, _ kind: Event.Kind) throws(APIError) {
+  private func remake(_ guest: Guest, _ kind: Event.Kind, _ blocking: borrowing Blocking) throws(APIError) {
     do {
-      try guest.serially { try remakeNow(guest, kind) }
+      try guest.serially(blocking) { try remakeNow(guest, kind) }
     } catch {
       throw APIError(error)
     }

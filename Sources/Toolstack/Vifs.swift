@@ -5,6 +5,7 @@ import DevicePages
 import Glibc
 import NetworkAddresses
 import ShellPool
+import Threads
 import VirtualLAN
 import Xen
 
@@ -110,12 +111,14 @@ extension Toolstack {
   // MARK: Vifs of a running guest
 
   /// Gives a guest one more vif, in the lowest free slot. On failure the guest is as it was.
-  public func addVif(_ request: VifRequest, to reference: String) throws(APIError) -> VifInfo {
+  public func addVif(_ request: VifRequest, to reference: String, _ blocking: borrowing Blocking) throws(APIError)
+    -> VifInfo
+  {
     let guest = try registry.find(reference)
     try checkSpeaksABI(guest)
     try request.validate()
     do {
-      return try guest.serially {
+      return try guest.serially(blocking) {
         let planned = try plan(request, field: "vif", of: nil)
         let taken = Set(guest.record.vifs.map(\.slot))
         guard let slot = (0..<Slots.maxVifs).first(where: { !taken.contains($0) }) else {
@@ -167,11 +170,11 @@ extension Toolstack {
   }
 
   /// Takes a vif from a guest.
-  public func removeVif(_ slot: Int, from reference: String) throws(APIError) {
+  public func removeVif(_ slot: Int, from reference: String, _ blocking: borrowing Blocking) throws(APIError) {
     let guest = try registry.find(reference)
     try checkSpeaksABI(guest)
     do {
-      try guest.serially {
+      try guest.serially(blocking) {
         guard let vif = guest.record.vifs.first(where: { $0.slot == slot }) else {
           throw APIError(.notFound, "guest '\(guest.name)' has no vif \(slot)", field: "index")
         }

@@ -13,7 +13,7 @@ extension Routes {
       Task {
         do {
           try await toolstack.createAll(accepted) { make in
-            let result = try await whenThereIsRoom { try await edge.pool.run { _ in try make() } }
+            let result = try await whenThereIsRoom { try await edge.pool.run(make) }
             continuation.yield(Self.line(result.json))
             return result
           }

@@ -5,24 +5,24 @@ import Toolstack
 extension Routes {
   func change(_ guest: String, _ body: [UInt8]) throws -> Reply {
     let change = try GuestChange(json: try json(body), at: "")
-    return .answer { _ in Answer(try toolstack.change(guest, change)) }
+    return .answer { blocking in Answer(try toolstack.change(guest, change, blocking)) }
   }
 
   func rename(_ guest: String, _ body: [UInt8]) throws -> Reply {
     let name = try RenameRequest(json: try json(body), at: "").name
-    return .answer { _ in Answer(try toolstack.rename(guest, to: name)) }
+    return .answer { blocking in Answer(try toolstack.rename(guest, to: name, blocking)) }
   }
 
   func reboot(_ guest: String, _ query: Query) throws -> Reply {
     let force = try query.flag("force")
-    return .answer { _ in
-      try toolstack.reboot(guest, force: force)
+    return .answer { blocking in
+      try toolstack.reboot(guest, force: force, blocking)
       return Answer(status: .accepted)
     }
   }
 
   func restart(_ guest: String) -> Reply {
-    .answer { _ in Answer(try toolstack.restart(guest)) }
+    .answer { blocking in Answer(try toolstack.restart(guest, blocking)) }
   }
 
   /// The guests, and with `all` those that have ended too.

@@ -75,19 +75,15 @@ struct Routes: Router {
     case .GET: return try list(request.query)
     case .POST: return try create(try CreateRequest(json: try json(body), at: ""))
     case .DELETE:
-      return .answer { _ in Answer(DestroyedCount(destroyed: try toolstack.destroyAll())) }
+      return .answer { blocking in Answer(DestroyedCount(destroyed: try toolstack.destroyAll(blocking))) }
     default: throw unknown(request)
     }
   }
 
   private func create(_ request: CreateRequest) throws -> Reply {
     if request.count != nil { return createMany(request) }
-    // With a shell at hand a create takes less time than the switch to another thread and back. A LAN's lock may
-    // be held by another process.
-    if request.vifs.allSatisfy({ $0.lan == nil }), toolstack.hasShell(for: request) {
-      return .now(Answer(try toolstack.create(request), status: .created))
-    }
-    return .answer { _ in Answer(try toolstack.create(request), status: .created) }
+    if let made = try toolstack.createAtOnce(request) { return .now(Answer(made, status: .created)) }
+    return .answer { blocking in Answer(try toolstack.create(request, blocking), status: .created) }
   }
 
   private func guest(_ request: RequestHead, _ guest: String, _ body: [UInt8]) throws -> Reply {
@@ -95,8 +91,8 @@ struct Routes: Router {
     case .GET: return .answer { _ in Answer(try toolstack.info(guest)) }
     case .PATCH: return try change(guest, body)
     case .DELETE:
-      return .answer { _ in
-        try toolstack.destroy(guest)
+      return .answer { blocking in
+        try toolstack.destroy(guest, blocking)
         return Answer(status: .noContent)
       }
     default: throw unknown(request)
@@ -107,8 +103,8 @@ struct Routes: Router {
     _ request: RequestHead, _ guest: String, _ action: String, _ body: [UInt8]
   ) throws -> Reply {
     switch (request.method, action) {
-    case (.POST, "pause"): return .answer { _ in Answer(try toolstack.pause(guest)) }
-    case (.POST, "unpause"): return .answer { _ in Answer(try toolstack.unpause(guest)) }
+    case (.POST, "pause"): return .answer { blocking in Answer(try toolstack.pause(guest, blocking)) }
+    case (.POST, "unpause"): return .answer { blocking in Answer(try toolstack.unpause(guest, blocking)) }
     case (.POST, "rename"): return try rename(guest, body)
     case (.POST, "reboot"): return try reboot(guest, request.query)
     case (.POST, "restart"): return restart(guest)
@@ -119,10 +115,10 @@ struct Routes: Router {
     case (.GET, "console"): return try console(guest, follow: true)
     case (.POST, "vifs"):
       let vif = try VifRequest(json: try json(body), at: "")
-      return .answer { _ in Answer(try toolstack.addVif(vif, to: guest), status: .created) }
+      return .answer { blocking in Answer(try toolstack.addVif(vif, to: guest, blocking), status: .created) }
     case (.POST, "console"):
-      return .answer { _ in
-        try toolstack.type(body, to: guest)
+      return .answer { blocking in
+        try toolstack.type(body, to: guest, blocking)
         return Answer(status: .noContent)
       }
     default: throw unknown(request)
@@ -132,8 +128,8 @@ struct Routes: Router {
   private func vif(_ request: RequestHead, _ guest: String, _ index: String) throws -> Reply {
     guard request.method == .DELETE else { throw unknown(request) }
     guard let slot = Int(index) else { throw APIError.refused("index", "not a number", index) }
-    return .answer { _ in
-      try toolstack.removeVif(slot, from: guest)
+    return .answer { blocking in
+      try toolstack.removeVif(slot, from: guest, blocking)
       return Answer(status: .noContent)
     }
   }
@@ -141,8 +137,8 @@ struct Routes: Router {
   private func shutDown(_ query: Query, _ guest: String) throws -> Reply {
     let seconds = try query.seconds("timeout", default: 30)
     guard try query.flag("wait") else {
-      return .answer { _ in
-        try toolstack.shutDown(guest)
+      return .answer { blocking in
+        try toolstack.shutDown(guest, blocking)
         return Answer(status: .accepted)
       }
     }
@@ -169,11 +165,12 @@ struct Routes: Router {
   /// - Parameter orKept: of a guest that has ended, what is kept of its output.
   private func console(_ guest: String, follow: Bool, orKept: Bool = false) throws -> Reply {
     let permit = try edge.consoles.take()
-    return .blocking { _ in
+    return .blocking { blocking in
       if orKept, let kept = try toolstack.endedLog(guest) {
         return .whole(Answer(text: kept, contentType: "application/octet-stream"))
       }
-      let console = try ConsoleStream(adopting: try toolstack.openConsole(guest, follow: follow, input: false))
+      let console = try ConsoleStream(
+        adopting: try toolstack.openConsole(guest, follow: follow, input: false, blocking))
       return .stream(
         ReplyStream(
           contentType: "application/octet-stream",
