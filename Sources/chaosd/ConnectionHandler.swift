@@ -23,8 +23,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
   private struct Collected {
     var body = ByteBuffer()
-    /// What was taken of the memory for all bodies.
-    var permits: [Allowance.Permit] = []
+    /// For what is taken of the memory for all bodies.
+    let permit: Allowance.Permit
   }
 
   /// The request that is served now.
@@ -90,7 +90,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         try store(in: sink, context)
       } else {
         if let length = request.contentLength { try checkSize(length) }
-        state = .collecting(Collected())
+        state = .collecting(Collected(permit: try edge.bodies.take(0)))
         limit(edge.limits.body, context)
       }
       if request.expectsContinue { tellToContinue(context) }
@@ -130,7 +130,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
   private func collect(_ part: ByteBuffer, _ collected: inout Collected) throws(APIError) {
     try checkSize(collected.body.readableBytes + part.readableBytes)
-    collected.permits.append(try edge.bodies.take(part.readableBytes))
+    try collected.permit.grow(by: part.readableBytes)
     var part = part
     collected.body.writeBuffer(&part)
   }
@@ -328,8 +328,10 @@ final class ConnectionHandler: ChannelDuplexHandler {
     writeHead(.ok, contentType: stream.contentType, length: nil, context)
     context.flush()
     onLeave = stream.cancel
-    onEndOfInput = stream.cancel
-    if closesAfterReply { stream.cancel() }
+    if stream.endsWithInput {
+      onEndOfInput = stream.cancel
+      if closesAfterReply { stream.cancel() }
+    }
     let loop = context.eventLoop
     let bound = NIOLoopBound((self, context), eventLoop: loop)
     let send: @Sendable ([UInt8]) async throws -> Void = { bytes in

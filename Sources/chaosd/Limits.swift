@@ -43,14 +43,20 @@ final class Allowance: Sendable {
   /// What was taken; it is given back when nobody holds it any more.
   final class Permit: Sendable {
     private let allowance: Allowance
-    private let amount: Int
+    private let amount: Atomic<Int>
 
     fileprivate init(_ allowance: Allowance, _ amount: Int) {
       self.allowance = allowance
-      self.amount = amount
+      self.amount = Atomic(amount)
     }
 
-    deinit { allowance.used.subtract(amount, ordering: .relaxed) }
+    /// Takes more, to be given back with the rest.
+    func grow(by more: Int) throws(APIError) {
+      guard allowance.reserve(more, leaving: 0) else { throw allowance.exhausted }
+      amount.add(more, ordering: .relaxed)
+    }
+
+    deinit { allowance.used.subtract(amount.load(ordering: .relaxed), ordering: .relaxed) }
   }
 
   private let what: String
@@ -65,18 +71,22 @@ final class Allowance: Sendable {
 
   var inUse: Int { used.load(ordering: .relaxed) }
 
-  /// - Parameter reserve: how much must be left after it.
-  func take(_ amount: Int = 1, leaving reserve: Int = 0) throws(APIError) -> Permit {
-    guard let permit = takeIfFree(amount, leaving: reserve) else {
-      throw APIError(.noCapacity, "too many \(what): the limit is \(limit)")
-    }
+  /// - Parameter rest: how much must be left after it.
+  func take(_ amount: Int = 1, leaving rest: Int = 0) throws(APIError) -> Permit {
+    guard let permit = takeIfFree(amount, leaving: rest) else { throw exhausted }
     return permit
   }
 
-  func takeIfFree(_ amount: Int = 1, leaving reserve: Int = 0) -> Permit? {
-    let now = used.add(amount, ordering: .relaxed).newValue
-    if now <= limit - reserve { return Permit(self, amount) }
-    used.subtract(amount, ordering: .relaxed)
-    return nil
+  func takeIfFree(_ amount: Int = 1, leaving rest: Int = 0) -> Permit? {
+    reserve(amount, leaving: rest) ? Permit(self, amount) : nil
   }
+
+  private func reserve(_ amount: Int, leaving rest: Int) -> Bool {
+    let now = used.add(amount, ordering: .relaxed).newValue
+    if now <= limit - rest { return true }
+    used.subtract(amount, ordering: .relaxed)
+    return false
+  }
+
+  private var exhausted: APIError { APIError(.noCapacity, "too many \(what): the limit is \(limit)") }
 }

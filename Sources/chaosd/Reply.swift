@@ -137,6 +137,8 @@ struct ReplyStream: Sendable {
   var contentType: String
   /// Makes the pieces; each call of the closure it is given returns when the piece has left.
   var produce: @Sendable (@Sendable ([UInt8]) async throws -> Void) async throws -> Void
+  /// A client that sends no more has seen enough of it.
+  var endsWithInput = false
   /// Called when the client leaves.
   var cancel: @Sendable () -> Void
 }

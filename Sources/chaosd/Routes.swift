@@ -181,7 +181,7 @@ struct Routes: Router {
               console.proceed()
             }
             withExtendedLifetime(permit) {}
-          }, cancel: { console.close() }))
+          }, endsWithInput: follow, cancel: { console.close() }))
     }
   }
 

@@ -109,24 +109,35 @@ test_slow_clients_hold_up_nobody() {
 }
 
 test_lock_held_by_another_holds_up_nobody_else() {
-  local i holder bridge_lock
   ip link add under9 type dummy
   ip address add 192.0.2.9/24 dev under9
   ip link set under9 up
   chaos lan create held --vni 990 --mode static --vtep 192.0.2.9 >/dev/null
-  bridge_lock=/run/chaos/lans/$(chaos lan info held --format json | jq -r .bridge).lock
-  flock "$bridge_lock" sleep 6 &
-  holder=$!
-  sleep 0.2
-  for i in 1 2 3 4; do (code http://c/v1/lans/held/peers >/dev/null) & done
-  sleep 0.2
+  chaos image add host $host_image >/dev/null
+  chaos pool set --image host --memory 8 --vifs 1 --low 0 --high 1 >/dev/null
+  chaos pool fill --wait >/dev/null
+  flock "/run/chaos/lans/$(chaos lan info held --format json | jq -r .bridge).lock" sleep 6 &
+  sleep 0.5
+  # A hot create, but one that needs the lock.
+  (chaos create --name waits --image host --memory 8 --vif lan=held >/dev/null 2>&1 || true) &
+  sleep 0.5
   timeout 3 chaos version >/dev/null
   timeout 3 chaos list >/dev/null
-  timeout 10 chaos create --name free --image $noop_image --memory 4 >/dev/null
   wait
-  chaos destroy free
+  chaos pool set --image host --memory 8 --vifs 1 --low 0 --high 0 >/dev/null
+  chaos destroy --all >/dev/null
   chaos lan delete held
   ip link delete under9
+}
+
+test_uploads_leave_room_for_records() {
+  upload() { head -c "$1" /dev/zero | code --data-binary @- 'http://c/v1/images?kind=ramdisk'; }
+  mount -t tmpfs -o size=1m none /run/chaos/images
+  expect_equal 'status of what fits' 201 "$(upload 500000)" || { umount -l /run/chaos/images; return 1; }
+  expect_equal 'status of what would fill it' 507 "$(upload 400000)" || { umount -l /run/chaos/images; return 1; }
+  expect_equal code no_capacity "$(jq -r .error.code /tmp/body)" || { umount -l /run/chaos/images; return 1; }
+  expect_equal 'files kept' 1 "$(ls -A /run/chaos/images | wc -l)" || { umount -l /run/chaos/images; return 1; }
+  umount -l /run/chaos/images
 }
 
 test_service_manager_is_told() {

@@ -95,10 +95,12 @@ import Threads
       #expect(try await eventually { server.edge.connections.inUse == 2 })
       #expect(second != nil)
       let third = try TestClient(server.path)
-      third.say(request("GET", "/now"))
+      // Told at once, it keeps its place until the rest of its request is there.
+      third.say("POST /now HTTP/1.1\r\nhost: c\r\ncontent-length: 5\r\n\r\n")
       let answer = await third.hear(until: "}}")
       #expect(answer.hasPrefix("HTTP/1.1 507"))
       #expect(answer.contains("no_capacity"))
+      #expect(server.edge.refusedConnections.inUse == 1)
       let fourth = try TestClient(server.path)
       #expect(await fourth.isClosed)
       first.say(request("GET", "/now"))
