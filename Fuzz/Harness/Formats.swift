@@ -6,7 +6,7 @@ import Xen
 @testable import Backends
 
 extension Target {
-  /// An image that is taken lies in its file and below 4 GiB.
+  /// An image that is taken lies in its file and below 4 GiB, and no two segments overlap.
   static let elf = Target(name: "elf", seeds: [kernel(is64: true), kernel(is64: false)], longest: 2048) { bytes in
     guard let image = try? KernelImage(parsing: bytes.bytes) else { return }
     for segment in image.segments {
@@ -15,6 +15,8 @@ extension Target {
       expect(segment.memorySize >= UInt64(segment.fileSize), "\(segment)")
       expect(segment.range.upperBound <= 1 << 32, "\(segment)")
     }
+    let ranges = image.segments.map(\.range).sorted { $0.lowerBound < $1.lowerBound }
+    expect(zip(ranges, ranges.dropFirst()).allSatisfy { $0.upperBound <= $1.lowerBound }, "\(ranges) overlap")
     expect(image.segments.contains { $0.range.contains(UInt64(image.entry)) }, "entry \(image.entry)")
   }
 

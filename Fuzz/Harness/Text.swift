@@ -33,6 +33,34 @@ extension Target {
     expect(Set(guests.compactMap(\.name)).count == (request.name == nil ? 0 : guests.count), "names repeat")
   }
 
+  /// What asks for processors, moments, changes and events, each by itself: what is taken comes back.
+  static let lifeCycle = Target(name: "lifecycle", longest: 2048) { bytes in
+    let text = String(decoding: bytes, as: UTF8.self)
+    if let numbers = (try? CPUList(text, field: "cpus"))?.numbers {
+      let written = numbers.map { "\($0)" }.joined(separator: ",")
+      expect(!numbers.isEmpty && zip(numbers, numbers.dropFirst()).allSatisfy { $0 < $1 }, "\(numbers)")
+      expect(numbers[0] >= 0 && numbers[numbers.count - 1] <= CPUList.highest, "\(numbers)")
+      if written.utf8.count <= 1024 {
+        expect((try? CPUList(written, field: "cpus"))?.numbers == numbers, "\(written) does not come back")
+      }
+    }
+    if let start = try? EventStart(text) {
+      expect((try? EventStart(start.text)) == start, "\(start) does not come back")
+    }
+    guard let json = try? JSON(parsing: bytes.bytes) else { return }
+    if let change = try? GuestChange(json: json) {
+      expect((try? GuestChange(json: change.json)) == change, "\(change) does not come back")
+      do throws(APIError) {
+        try change.validate()
+      } catch {
+        expect(!error.message.contains("\n"), "more than one line: \(error.message)")
+      }
+    }
+    if let event = try? Event(json: json) {
+      expect((try? Event(json: event.json)) == event, "\(event) does not come back")
+    }
+  }
+
   /// A record that is taken comes back, and nothing computed from it traps.
   static let record = Target(name: "record") { bytes in
     guard let json = try? JSON(parsing: bytes.bytes), let record = try? DomainRecord(json: json) else { return }

@@ -358,6 +358,9 @@ public struct ChaosClient: ~Copyable {
     throw Self.error(status: head.status, body: try http.readBody(limit: 1 << 20))
   }
 
+  /// In bytes: far more than a guest or an event takes.
+  private static let longestLine = 1 << 20
+
   private static func error(status: Int, body: [UInt8]) -> APIError {
     if let json = try? JSON(parsing: body), let error = try? APIError(json: json) { return error }
     return APIError(
@@ -372,6 +375,7 @@ public struct ChaosClient: ~Copyable {
       while let line = lines.next() {
         if !line.isEmpty { try take(line) }
       }
+      guard lines.count <= Self.longestLine else { throw Self.malformed("a line is too long") }
     }
     guard lines.isEmpty else { throw Self.malformed("the last line is cut off") }
   }
@@ -409,7 +413,9 @@ private struct LineBuffer {
   private var bytes: [UInt8] = []
   private var taken = 0
 
-  var isEmpty: Bool { taken == bytes.count }
+  /// Bytes of lines that are not taken.
+  var count: Int { bytes.count - taken }
+  var isEmpty: Bool { count == 0 }
 
   mutating func append(_ more: [UInt8]) {
     bytes.removeFirst(taken)

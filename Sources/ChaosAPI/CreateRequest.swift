@@ -77,13 +77,13 @@ extension CreateRequest: JSONConvertible {
     image = try reader.optionalString(reader.has("kernel") ? "kernel" : "image") ?? ""
     ramdisk = try reader.optionalString("ramdisk")
     cmdline = try reader.optionalString("cmdline") ?? ""
-    memoryMiB = try reader.optionalInteger("memory") ?? Self.defaultMemoryMiB
+    memoryMiB = try reader.optionalInteger("memory", unit: "MiB") ?? Self.defaultMemoryMiB
     vcpus = try reader.optionalInteger("vcpus") ?? 1
     paused = try reader.optionalBool("paused") ?? false
     vifs = try reader.array("vifs")
     pool = try reader.optionalBool("pool") ?? true
     count = try reader.optionalInteger("count")
-    windowKiB = try reader.optionalInteger("window")
+    windowKiB = try reader.optionalInteger("window", unit: "KiB")
     policies = GuestPolicies()
     if let policy: RestartPolicy = try reader.optionalChoice("onPoweroff") { policies.onPoweroff = policy }
     if let policy: RestartPolicy = try reader.optionalChoice("onReboot") { policies.onReboot = policy }

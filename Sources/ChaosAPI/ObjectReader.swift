@@ -91,9 +91,10 @@ struct ObjectReader {
     return text
   }
 
-  func integer(_ key: String) throws(APIError) -> Int {
+  /// - Parameter unit: what it counts, for people who wrote something else.
+  func integer(_ key: String, unit: String? = nil) throws(APIError) -> Int {
     guard case .integer(let number)? = value(key) else {
-      throw mismatch(key, expected: "an integer", got: value(key))
+      throw mismatch(key, expected: "an integer" + (unit.map { " (\($0))" } ?? ""), got: value(key))
     }
     return Int(number)
   }
@@ -118,8 +119,8 @@ struct ObjectReader {
     has(key) ? try string(key) : nil
   }
 
-  func optionalInteger(_ key: String) throws(APIError) -> Int? {
-    has(key) ? try integer(key) : nil
+  func optionalInteger(_ key: String, unit: String? = nil) throws(APIError) -> Int? {
+    has(key) ? try integer(key, unit: unit) : nil
   }
 
   func optionalBool(_ key: String) throws(APIError) -> Bool? {

@@ -23,7 +23,7 @@ extension CreateRequest {
     try check(count, in: Self.countRange, field: "count")
     try validateIdentity()
     try validateCmdline()
-    try check(memoryMiB, in: Self.memoryRange, field: "memory")
+    try check(memoryMiB, in: Self.memoryRange, field: "memory", unit: "MiB")
     try check(vcpus, in: Self.vcpuRange, field: "vcpus")
     try checkWindow(windowKiB, field: "window")
     guard vifs.count <= Self.mostVifs else {
@@ -238,7 +238,7 @@ extension PoolSetRequest {
       guard image != nil else { throw .refused("ramdisk", "given without 'image'", ramdisk) }
       try Names.checkImageReference(ramdisk, field: "ramdisk")
     }
-    try check(memoryMiB, in: CreateRequest.memoryRange, field: "memoryMiB")
+    try check(memoryMiB, in: CreateRequest.memoryRange, field: "memoryMiB", unit: "MiB")
     try check(vcpus, in: CreateRequest.vcpuRange, field: "vcpus")
     try check(vifs, in: 0...CreateRequest.mostVifs, field: "vifs")
     try checkWindow(windowKiB, field: "windowKiB")
@@ -337,9 +337,10 @@ private func split(_ text: String, at mark: UInt8) -> (before: String, after: St
   return (String(text[..<position]), String(text[text.utf8.index(after: position)...]))
 }
 
-func check(_ value: Int?, in range: ClosedRange<Int>, field: String) throws(APIError) {
+func check(_ value: Int?, in range: ClosedRange<Int>, field: String, unit: String? = nil) throws(APIError) {
   guard let value, !range.contains(value) else { return }
-  throw .refused(field, "must be \(range.lowerBound) to \(range.upperBound)", "\(value)")
+  let unit = unit.map { " \($0)" } ?? ""
+  throw .refused(field, "must be \(range.lowerBound) to \(range.upperBound)\(unit)", "\(value)")
 }
 
 private func checkWindow(_ windowKiB: Int?, field: String) throws(APIError) {

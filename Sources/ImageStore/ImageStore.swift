@@ -11,7 +11,8 @@ public final class ImageStore: Sendable {
   public static let maxSize = 1 << 30
   /// What anonymous images may take together where nobody says, in bytes.
   public static let usualQuota = 4 << 30
-  /// What an upload leaves free on a disk, in bytes: a full one is everybody's trouble.
+  /// What an upload leaves free on a disk, in bytes, or a sixteenth of a small one: a full disk is everybody's
+  /// trouble.
   public static let leftFree = 64 << 20
 
   private let named, anonymous: String
@@ -251,8 +252,10 @@ public final class ImageStore: Sendable {
     let folder = isNamed ? named : anonymous
     var disk = statvfs()
     guard statvfs(folder, &disk) == 0 else { throw .file("read free space of", folder, errno) }
-    let free = UInt64(disk.f_bavail).multipliedReportingOverflow(by: UInt64(disk.f_frsize))
-    guard free.overflow || free.partialValue >= UInt64(bytes + Self.leftFree) else { throw .diskFull(folder) }
+    // What has no size, such as the ramfs of an initramfs, says 0. Blocks are counted, as bytes might overflow.
+    guard disk.f_blocks > 0, disk.f_frsize > 0 else { return }
+    let left = min(UInt64(Self.leftFree) / UInt64(disk.f_frsize), UInt64(disk.f_blocks) / 16)
+    guard UInt64(disk.f_bavail) >= UInt64(bytes) / UInt64(disk.f_frsize) + left else { throw .diskFull(folder) }
   }
 
   private func reserve(_ bytes: Int) throws(ImageStoreError) {

@@ -34,13 +34,17 @@ private func createOne(
       result.guest = try waits.ready(result.guest.uuid, &client)
     } catch {
       if invocation.wantsJSON { printJSON(result.json) }
-      throw client.explain(error, of: result.guest)
+      throw client.explain(error, of: result.guest, before: "it was ready")
     }
   }
   if invocation.wantsJSON { printJSON(result.json) }
   guard invocation.has("console") else { return .success }
-  return try attach(
-    to: result.guest.uuid, shownAs: result.guest.name, socketPath: invocation.socketPath)
+  do throws(APIError) {
+    return try attach(to: result.guest.uuid, shownAs: result.guest.name, socketPath: invocation.socketPath)
+  } catch {
+    guard error.code == .notFound else { throw error }
+    throw client.explain(error, of: result.guest, before: "its console was attached")
+  }
 }
 
 private func createSeveral(
@@ -74,7 +78,7 @@ private func createSeveral(
     do throws(APIError) {
       _ = try waits?.ready(guest.uuid, &client)
     } catch {
-      throw client.explain(error, of: guest)
+      throw client.explain(error, of: guest, before: "it was ready")
     }
   }
   return .success
@@ -103,13 +107,13 @@ private struct WaitLimit {
 }
 
 extension ChaosClient {
-  /// Why a guest is not ready: that it has ended says more than that it is not there.
-  fileprivate mutating func explain(_ error: APIError, of guest: GuestInfo) -> APIError {
+  /// Why a new guest is not what was waited for: that it has ended says more than that it is not there.
+  fileprivate mutating func explain(_ error: APIError, of guest: GuestInfo, before goal: String) -> APIError {
     let mayHaveEnded = [.notFound, .wrongState, .timeout, .unsupported].contains(error.code)
     guard mayHaveEnded, let (reason, message) = ending(of: guest.uuid) else { return error.naming(guest.name) }
     return APIError(
       .wrongState,
-      "guest '\(guest.name)' \(reason.deed) before it was ready" + (message.map { ": \($0)" } ?? ""))
+      "guest '\(guest.name)' \(reason.deed) before \(goal)" + (message.map { ": \($0)" } ?? ""))
   }
 }
 

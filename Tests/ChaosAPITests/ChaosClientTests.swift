@@ -217,6 +217,17 @@ struct ChaosClientTests {
     #expect(requests[4].hasSuffix(#"{"name":"b"}"#) && requests[5].hasSuffix(#"{"weight":2}"#))
   }
 
+  @Test("a line without an end is given up")
+  func endlessLine() throws {
+    let server = ScriptedServer(answers: [answer("200 OK", String(repeating: "x", count: 4 << 20))])
+    var client = ChaosClient(socketPath: server.path)
+    #expect(throws: APIError(.unavailable, "chaosd gave a malformed answer: a line is too long")) {
+      try client.events { _ throws(APIError) in }
+    }
+    _ = consume client
+    _ = server.requests()
+  }
+
   @Test("every call about LANs, EVPN and vifs asks what the API describes")
   func networkTargets() throws {
     let vif = guestInfo.vifs[1]
@@ -439,7 +450,7 @@ struct TypesTests {
       (PoolSetRequest(low: 1, high: 2), nil),
       (PoolSetRequest(low: 3, high: 2), "low: above 'high', which is 2: '3'"),
       (PoolSetRequest(low: -1, high: 2), "low: must be 0 to 10000: '-1'"),
-      (PoolSetRequest(memoryMiB: 0, low: 0, high: 0), "memoryMiB: must be 1 to 16777216: '0'"),
+      (PoolSetRequest(memoryMiB: 0, low: 0, high: 0), "memoryMiB: must be 1 to 16777216 MiB: '0'"),
       (PoolSetRequest(vifs: 16, low: 0, high: 0), "vifs: must be 0 to 15: '16'"),
       (
         PoolSetRequest(image: "a/b", low: 0, high: 0),

@@ -117,6 +117,16 @@ struct ProgramTests {
         answer("200 OK", crashed),
       ])
     #expect(attached == Outcome(status: 1, output: "web\nboot", errors: "chaos: guest 'web' crashed\n"))
+    let tooLate = try run(
+      ["create", "--image", "daytime", "--console"],
+      answers: [
+        answer("201 Created\r\nConnection: close", Self.created), gone, gone, answer("200 OK", event + "\n"),
+      ])
+    #expect(
+      tooLate
+        == Outcome(
+          status: 4, output: "web\n",
+          errors: "chaos: guest 'web' crashed before its console was attached: triple fault\n"))
     let poweredOff = try run(
       ["console", "web"],
       answers: [

@@ -276,6 +276,34 @@ import Testing
     expectRefused([0], by: next)
   }
 
+  @Test(.enabled(if: getuid() == 0, "mounting needs root"))
+  func aDiskIsNotFilledToItsEnd() throws {
+    let disk = root + "/disk"
+    mkdir(disk, 0o755)
+    try #require(mount("tmpfs", disk, "tmpfs", 0, "size=1m") == 0)
+    defer {
+      umount2(disk, Int32(MNT_DETACH))
+      rmdir(disk)
+    }
+    let store = try ImageStore(named: disk + "/named", anonymous: disk + "/anonymous")
+    for isNamed in [true, false] {
+      #expect(throws: ImageStoreError.self) { _ = try store.beginUpload(isNamed: isNamed, size: 1 << 20) }
+      let upload = try store.beginUpload(isNamed: isNamed)
+      let piece = [UInt8](repeating: 1, count: 100 << 10)
+      var taken = 0
+      let error = #expect(throws: ImageStoreError.self) {
+        while taken < 20 {
+          try piece.withUnsafeBytes { try upload.append($0) }
+          taken += 1
+        }
+      }
+      #expect(
+        error?.description == "too little room is left on the disk of \(disk)/\(isNamed ? "named" : "anonymous")")
+      #expect(taken == 9)
+    }
+    _ = try store.beginUpload(isNamed: false, size: 900 << 10)
+  }
+
   // MARK: Damage
 
   /// Writes over a file as it is, as a failing disk or a careless administrator would.

@@ -17,7 +17,33 @@ test_images() {
   refused 2 'memory' chaos create --image $host_image --memory 3 "${vifs[@]}"
 }
 
+test_images_without_end() {
+  refused 2 '/dev/zero: neither a file nor a pipe' chaos create --image /dev/zero
+  truncate -s 1100M /tmp/large.elf
+  refused 2 'large.elf: larger than 1024 MiB' chaos create --image /tmp/large.elf
+  refused 2 'large.elf: larger than 1024 MiB' chaos image add large /tmp/large.elf
+  # More headers than are looked at, in the place of their count.
+  cp $host_image /tmp/many.elf
+  printf '\xe8\xfd' | dd of=/tmp/many.elf bs=1 seek=56 conv=notrunc status=none
+  refused 2 'more than 256 program headers' chaos create --image /tmp/many.elf
+}
+
+test_damaged_image() {
+  chaos image add web $host_image >/dev/null
+  stored=/var/lib/chaos/images/$(readlink /var/lib/chaos/images/web)
+  # Cut short, and then with other bytes in the same length.
+  truncate -s 5000 "$stored"
+  refused 1 'is damaged: add it again' chaos create --image web
+  truncate -s "$(stat -c %s $host_image)" "$stored"
+  refused 1 'is damaged: add it again' chaos create --image web
+  chaos image add web $host_image >/dev/null
+  chaos create --image web --name mended --wait >/dev/null
+  chaos destroy mended
+  chaos image remove web
+}
+
 test_memory() {
+  refused 2 "memory.*MiB.*'8X'" chaos create --image $host_image --memory 8X
   refused 2 "memory.*'0'" chaos create --image $host_image --memory 0
   refused 2 "memory.*-1" chaos create --image $host_image --memory=-1
   refused 5 'memory: 100000 MiB wanted' chaos create --image $host_image --memory 100000
@@ -62,6 +88,7 @@ test_counts() {
 }
 
 test_command_line() {
+  refused 2 'after --cmdline is not UTF-8' chaos create --image $host_image --cmdline $'a=\xff'
   refused 2 'cmdline.*1024' chaos create --image $host_image --cmdline "$(printf 'x%.0s' {1..1025})"
 }
 
