@@ -15,8 +15,10 @@ EMBEDDED = -c release --scratch-path .build/embedded -Xswiftc -wmo -Xlinker -lm 
   -Xswiftc -enable-experimental-feature -Xswiftc Embedded -Xswiftc -Xclang-linker -Xswiftc -static \
   -Xlinker $(SWIFT_LIBRARIES)/embedded/$(shell uname -m)-unknown-linux-gnu/libswiftUnicodeDataTables.a
 FUZZ_SECONDS ?= 10
+ROUNDS ?= 1000
+CLIENT_SECONDS ?= 300
 
-.PHONY: help demo test unit integration fuzz build bench images fmt lint docs install packages clean
+.PHONY: help demo test unit integration fuzz soak build bench images fmt lint docs install packages clean
 
 help:
 	@echo 'make demo         boot a Xen host in QEMU, start chaosd, create guests and show them answering'
@@ -24,6 +26,7 @@ help:
 	@echo 'make unit         the unit tests'
 	@echo 'make integration  the tests that run on real Xen in the box'
 	@echo 'make fuzz         the fuzz targets, FUZZ_SECONDS each (default 300 here)'
+	@echo 'make soak         hours: ROUNDS random operations and kills, CLIENT_SECONDS of clients, 10 minutes a fuzz target'
 	@echo 'make build        the programs, static, in .build/release'
 	@echo 'make images       the unikernels, in images/build'
 	@echo 'make bench        measure on an otherwise idle machine'
@@ -48,6 +51,10 @@ fuzz: packages
 
 integration: packages build images
 	Tests/Integration/run
+
+soak: packages build images
+	Tests/Integration/soak --rounds $(ROUNDS) --seconds $(CLIENT_SECONDS) \
+	  --fuzz-seconds $(if $(filter command line,$(origin FUZZ_SECONDS)),$(FUZZ_SECONDS),600)
 
 build: packages
 	@for program in $(PROGRAMS); do swift build $(STATIC) --product $$program || exit 1; done
