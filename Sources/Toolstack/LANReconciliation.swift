@@ -12,8 +12,8 @@ extension LANs.LAN {
   struct Care: Sendable {
     /// What cannot be mended, since when, and whether it was said.
     fileprivate var problems: [String: (since: ContinuousClock.Instant, isTold: Bool)] = [:]
-    /// What an attempt failed at.
-    fileprivate var failed: [LANDifference] = []
+    /// What was tried to mend last, and has not been seen well since.
+    fileprivate var tried: [LANDifference] = []
     fileprivate var nextAttempt = ContinuousClock.now
     fileprivate var delay = Self.shortestDelay
 
@@ -60,7 +60,7 @@ extension LANs {
     var isChanged = false
     if mendable.isEmpty {
       note(finding, lan, definition)
-      lan.care.withLock { $0.failed = [] }
+      lan.care.withLock { $0.tried = [] }
     } else if lan.care.withLock({ $0.isDue(mendable) }) {
       do throws(APIError) {
         let isDone = try unlessHeld(lan) { state throws(APIError) in
@@ -71,13 +71,13 @@ extension LANs {
         }
         isChanged = isDone == true
         if isDone == nil { problems.append("is being changed by somebody, and waits for that") }
-        if isChanged { lan.care.withLock { $0.failed = [] } }
+        if isChanged { lan.care.withLock { $0.note(mendable) } }
         if isChanged, let what = mendable.first(where: { !$0.isOrdinary }) {
           report("LAN '\(lan.name)': \(what): mended")
         }
       } catch {
         guard error.code != .notFound else { return false }
-        lan.care.withLock { $0.fail(mendable) }
+        lan.care.withLock { $0.note(mendable) }
         problems.append("cannot be mended: \(error.message)")
       }
     } else {
@@ -130,14 +130,15 @@ extension LANs {
 }
 
 extension LANs.LAN.Care {
-  /// Whether to try now: something new, or time enough since it failed.
+  /// Whether to try now: something new, or time enough since it was tried. What fails is not tried all the time, and
+  /// neither is what another program undoes at once.
   fileprivate func isDue(_ differences: [LANDifference]) -> Bool {
-    failed != differences || ContinuousClock.now >= nextAttempt
+    tried != differences || ContinuousClock.now >= nextAttempt
   }
 
-  fileprivate mutating func fail(_ differences: [LANDifference]) {
-    delay = failed == differences ? min(delay * 2, Self.longestDelay) : Self.shortestDelay
-    failed = differences
+  fileprivate mutating func note(_ differences: [LANDifference]) {
+    delay = tried == differences ? min(delay * 2, Self.longestDelay) : Self.shortestDelay
+    tried = differences
     nextAttempt = ContinuousClock.now + delay
   }
 
