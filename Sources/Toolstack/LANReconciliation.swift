@@ -12,15 +12,22 @@ extension LANs.LAN {
   struct Care: Sendable {
     /// What cannot be mended, since when, and whether it was said.
     fileprivate var problems: [String: (since: ContinuousClock.Instant, isTold: Bool)] = [:]
-    /// What an attempt failed at.
-    fileprivate var failed: [LANDifference] = []
+    /// What was tried to mend last, and has not been seen well since.
+    fileprivate var tried: [LANDifference] = []
+    /// Why that failed; nil when it did not.
+    fileprivate var failure: String?
     fileprivate var nextAttempt = ContinuousClock.now
     fileprivate var delay = Self.shortestDelay
+
+    /// Since when the VTEP that was chosen is not the host's.
+    fileprivate var goneSince: ContinuousClock.Instant?
 
     fileprivate static let shortestDelay = Duration.seconds(1)
     fileprivate static let longestDelay = Duration.seconds(30)
     /// What lasts no longer is the ordinary course of things: a guest's tap goes before the guest is forgotten.
     fileprivate static let patience = Duration.seconds(1)
+    /// How long an address may be away before another is chosen, which the other hosts have to be told of.
+    fileprivate static let patienceWithAddress = Duration.seconds(10)
   }
 }
 
@@ -55,46 +62,70 @@ extension LANs {
 
   /// Does something about what was found of a LAN; true when that changed something.
   private func mend(_ lan: LAN, _ definition: LANDefinition, _ finding: LANFinding) -> Bool {
-    let mendable = finding.differences.filter(\.isMendable)
-    var problems = finding.differences.filter { !$0.isMendable }.map(\.description)
-    var isChanged = false
-    if mendable.isEmpty {
-      note(finding, lan, definition)
-      lan.care.withLock { $0.failed = [] }
-    } else if lan.care.withLock({ $0.isDue(mendable) }) {
-      do throws(APIError) {
-        let isDone = try unlessHeld(lan) { state throws(APIError) in
-          // Changed since the look: the next one tells.
-          guard state.definition == definition else { return false }
-          try mend(mendable, &state)
-          return true
-        }
-        isChanged = isDone == true
-        if isDone == nil { problems.append("is being changed by somebody, and waits for that") }
-        if isChanged { lan.care.withLock { $0.failed = [] } }
-        if isChanged, let what = mendable.first(where: { !$0.isOrdinary }) {
-          report("LAN '\(lan.name)': \(what): mended")
-        }
-      } catch {
-        guard error.code != .notFound else { return false }
-        lan.care.withLock { $0.fail(mendable) }
-        problems.append("cannot be mended: \(error.message)")
-      }
-    } else {
-      // Not yet tried again, and not yet well.
-      problems += lan.care.withLock { $0.problems.keys.filter { $0.hasPrefix("cannot be mended") } }
-    }
+    guard isSettled(lan, definition, finding) else { return false }
+    // Without an underlay there is nothing to lay out on.
+    let waits = finding.differences.contains { $0.reasonToWait != nil }
+    let mendable = waits ? [] : finding.differences.filter(\.isMendable)
+    let others = finding.differences.filter { waits ? $0.reasonToWait != nil : !$0.isMendable }
+    let attempt = mendable.isEmpty ? note(finding, lan, definition) : tryToMend(mendable, finding, lan, definition)
+    let problems = others.map(\.description) + [attempt.problem].compactMap { $0 }
     for problem in lan.care.withLock({ $0.news(problems) }) { report("LAN '\(lan.name)' \(problem)") }
-    return isChanged
+    return attempt.isChange
+  }
+
+  private enum Attempt {
+    case nothingToDo
+    case changed
+    /// Why it remains as it is, in one line.
+    case stays(String)
+
+    var isChange: Bool { if case .changed = self { true } else { false } }
+    var problem: String? { if case .stays(let why) = self { why } else { nil } }
+  }
+
+  /// Whether what was found can be acted on: an address that is away may come back, as an IPv6 address does with the
+  /// carrier of its interface.
+  private func isSettled(_ lan: LAN, _ definition: LANDefinition, _ finding: LANFinding) -> Bool {
+    let moves = definition.chosen != nil && finding.differences.contains(where: \.isMove)
+    return lan.care.withLock { $0.isSettled(moves: moves) }
+  }
+
+  /// Mends what can be, if the LAN is nobody else's now and it was not tried a moment ago.
+  private func tryToMend(
+    _ mendable: [LANDifference], _ finding: LANFinding, _ lan: LAN, _ definition: LANDefinition
+  ) -> Attempt {
+    let care = lan.care.withLock { $0 }
+    if care.isTooSoon(for: mendable) { return care.failure.map { .stays($0) } ?? .nothingToDo }
+    var attempt = Attempt.changed
+    do throws(APIError) {
+      let isDone = try unlessHeld(lan) { state throws(APIError) in
+        // Changed since the look: the next one tells.
+        guard state.definition == definition else { return false }
+        // Whoever else laid the LAN out made other devices.
+        state.laid = finding.laid ?? state.laid
+        try mend(mendable, &state)
+        return true
+      }
+      guard let isDone else { return .stays("is being changed by somebody, and waits for that") }
+      guard isDone else { return .nothingToDo }
+      if let what = mendable.first(where: { !$0.isOrdinary }) { report("LAN '\(lan.name)': \(what): mended") }
+    } catch {
+      if error.code == .notFound { return .nothingToDo }
+      attempt = .stays("cannot be mended: \(error.message)")
+    }
+    lan.care.withLock { $0.note(mendable, attempt.problem) }
+    return attempt
   }
 
   /// Notes what was found where nothing is to be mended.
-  private func note(_ finding: LANFinding, _ lan: LAN, _ definition: LANDefinition) {
+  private func note(_ finding: LANFinding, _ lan: LAN, _ definition: LANDefinition) -> Attempt {
+    lan.care.withLock { $0.note([], nil) }
     lan.state.withLock { state in
       guard state.definition == definition, !state.isDeleted else { return }
       state.laid = finding.laid
       state.failure = finding.differences.compactMap(\.reasonToWait).first
     }
+    return .nothingToDo
   }
 
   /// Needs the LAN's lock.
@@ -130,15 +161,22 @@ extension LANs {
 }
 
 extension LANs.LAN.Care {
-  /// Whether to try now: something new, or time enough since it failed.
-  fileprivate func isDue(_ differences: [LANDifference]) -> Bool {
-    failed != differences || ContinuousClock.now >= nextAttempt
+  /// Whether the same was tried a moment ago. What fails is not tried all the time, and neither is what another program
+  /// undoes at once.
+  fileprivate func isTooSoon(for differences: [LANDifference]) -> Bool {
+    tried == differences && ContinuousClock.now < nextAttempt
   }
 
-  fileprivate mutating func fail(_ differences: [LANDifference]) {
-    delay = failed == differences ? min(delay * 2, Self.longestDelay) : Self.shortestDelay
-    failed = differences
+  fileprivate mutating func note(_ differences: [LANDifference], _ failure: String?) {
+    delay = tried == differences ? min(delay * 2, Self.longestDelay) : Self.shortestDelay
+    tried = differences
+    self.failure = failure
     nextAttempt = ContinuousClock.now + delay
+  }
+
+  fileprivate mutating func isSettled(moves: Bool) -> Bool {
+    goneSince = moves ? goneSince ?? ContinuousClock.now : nil
+    return goneSince.map { ContinuousClock.now - $0 >= Self.patienceWithAddress } ?? true
   }
 
   /// Those of the problems that are to be said now: they last, and were not said before.
@@ -169,6 +207,10 @@ extension LANDifference {
     case .device, .peers, .attachedOutside, .vtepChosen: true
     default: false
     }
+  }
+
+  fileprivate var isMove: Bool {
+    if case .vtepChosen = self { true } else { false }
   }
 
   fileprivate var reasonToWait: LANError? {

@@ -56,21 +56,28 @@ public final class HostNetwork: Sendable {
     try socket.withLock { socket throws(NetlinkError) in try socket.links() }
   }
 
-  /// Puts taps into their bridges, all in one batch.
+  /// Puts taps into their bridges: one message a tap, all in one batch.
   ///
-  /// What others share stays as it was. A bridge whose MTU nobody set has the smallest of its ports', so a tap takes
-  /// what the bridge has, whatever its guest is told. A bridge that snoops on multicast passes it, once it hears a
-  /// querier, to those who asked for it, and guests do not ask (RFC 3810): not even for the neighbour solicitations
-  /// that look for them. To a router's port it passes all.
+  /// A bridge whose MTU nobody set has the smallest of its ports', so a tap takes what the bridge has, whatever its
+  /// guest is told: the bridge, and with it all who are on it, stays as it was.
   ///
   /// - Parameter ports: with the bridge's MTU in bytes.
   public func join(_ ports: [(tap: InterfaceName, bridge: InterfaceIndex, bridgeMTU: Int)]) throws(NetlinkError) {
+    try perform(ports.map { Self.joining($0.tap, $0.bridge, bridgeMTU: $0.bridgeMTU) })
+  }
+
+  private static func joining(
+    _ tap: InterfaceName, _ bridge: InterfaceIndex, bridgeMTU: Int
+  ) -> RouteRequest {
+    .changeLink(.name(tap), LinkChange(master: .port(of: bridge), isUp: true, mtu: UInt32(clamping: bridgeMTU)))
+  }
+
+  /// Puts taps where they belong.
+  public func putBack(_ ports: [MisplacedPort]) throws(NetlinkError) {
     try perform(
-      ports.flatMap { port -> [RouteRequest] in
-        let change = LinkChange(
-          master: .port(of: port.bridge), isUp: true, mtu: UInt32(clamping: port.bridgeMTU))
-        return [
-          .changeLink(.name(port.tap), change),
+      ports.flatMap { port in
+        [
+          Self.joining(port.tap, port.bridgeIndex, bridgeMTU: port.bridgeMTU),
           .changeBridgePort(.name(port.tap), BridgePortChange(isMulticastRouter: true)),
         ]
       })

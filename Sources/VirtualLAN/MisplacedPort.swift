@@ -1,5 +1,9 @@
-/// A guest's tap that is not a port of the bridge it belongs to, though both are there: somebody took it out, or deleted
-/// the bridge and made it again.
+/// A guest's tap that is not as it should be at the bridge it belongs to, though both are there: somebody took it out, or
+/// deleted the bridge and made it again; or it does not get all multicast frames yet.
+///
+/// A bridge that snoops passes multicast, once it hears a querier, to those who asked for it, and guests do not ask
+/// (RFC 3810): not even for the neighbour solicitations that look for them. The bridge is not chaos's to change, but to a
+/// port that is said to lead to a router it passes all.
 public struct MisplacedPort: Hashable, Sendable {
   public let tap: InterfaceName
   public let tapIndex: InterfaceIndex
@@ -21,18 +25,11 @@ public struct MisplacedPort: Hashable, Sendable {
     let byName = Dictionary(links.map { ($0.name, $0) }) { first, _ in first }
     return wanted.compactMap { port in
       guard let tap = byName[port.tap], let bridge = byName[port.bridge], bridge.isBridge,
-        tap.master != bridge.index || !tap.isUp
+        tap.master != bridge.index || !tap.isUp || tap.port?.isMulticastRouter == false
       else { return nil }
       return MisplacedPort(
         tap: tap.name, tapIndex: tap.index, elsewhere: tap.master.flatMap { $0 == bridge.index ? nil : $0 },
         bridge: bridge.name, bridgeIndex: bridge.index, bridgeMTU: Int(bridge.mtu))
     }
-  }
-}
-
-extension HostNetwork {
-  /// Puts taps back into the bridges they belong to.
-  public func putBack(_ ports: [MisplacedPort]) throws(NetlinkError) {
-    try join(ports.map { (tap: $0.tap, bridge: $0.bridgeIndex, bridgeMTU: $0.bridgeMTU) })
   }
 }

@@ -58,7 +58,9 @@ test_guest_gets_what_was_asked_for() {
   expect_equal memory 5 "$(info exact .memoryMiB)"
   expect_equal mtu 1400 "$(info exact '.vifs[0].mtu')"
   tap=$(info exact '.vifs[0].tap')
-  expect_equal 'MTU of the tap' 1400 "$(cat /sys/class/net/$tap/mtu)"
+  # The guest's alone: a bridge takes the smallest MTU of its ports.
+  expect_equal 'MTU of the tap' "$(cat /sys/class/net/$bridge/mtu)" "$(cat /sys/class/net/$tap/mtu)"
+  expect_equal 'MTU of the bridge' 1500 "$(cat /sys/class/net/$bridge/mtu)"
 }
 
 test_host_image_works_in_three_mebibytes() {

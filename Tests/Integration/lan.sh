@@ -232,12 +232,12 @@ test_LANs_and_their_guests_survive_chaosd() {
   namespace_leave c blue
 }
 
-# The container's end was orphaned by the deletion of the bridge; the guest's is put back by chaosd.
+# The container's end and the guest's were orphaned by the deletion of the bridge; chaosd puts both back.
 reaches_after_rejoin() {
-  local host
-  host=$(ls /sys/class/net | grep '^cv')
-  ip link set "$host" master lan100
-  [[ $(cat /sys/class/net/"$(info a '.vifs[0].tap')"/master/ifindex) == "$(cat /sys/class/net/lan100/ifindex)" ]]
+  local port
+  for port in $(ls /sys/class/net | grep '^cv') "$(info a '.vifs[0].tap')"; do
+    [[ $(cat /sys/class/net/"$port"/master/ifindex) == "$(cat /sys/class/net/lan100/ifindex)" ]] || return 1
+  done
 }
 
 test_LAN_waits_for_its_underlay() {
@@ -286,6 +286,116 @@ test_interface_of_the_host_is_a_member() {
   refused 3 "not attached to LAN 'blue': 'nic0'" chaos lan detach blue nic0
   chaos destroy a
   ip netns delete far
+}
+
+# members_are LAN COUNT
+members_are() { [[ $(lan "$1" '.members | length') == "$2" && $(lan "$1" .state) == ready && $(lan "$1" .up) == true ]]; }
+
+test_devices_that_somebody_deletes_get_their_members_back() {
+  lan_setup
+  chaos lan create blue --vni 100 >/dev/null
+  create a --vif lan=blue,ip=10.5.0.2/24
+  create b --vif lan=blue,ip=10.5.0.3/24
+  namespace_join c blue 10.5.0.9/24 >/dev/null
+  wait_until 20 reaches c 10.5.0.2
+  local device
+  for device in lan100 vxlan100; do
+    ip link delete $device
+    wait_until 40 members_are blue 3
+    wait_until 20 reaches c 10.5.0.2
+    wait_until 20 reaches c 10.5.0.3
+  done
+  # Made again by somebody, who knows nothing of what chaos gives a bridge.
+  ip link delete lan100
+  ip link add lan100 type bridge
+  ip link set lan100 group $((0x63000000 | 100)) up
+  wait_until 40 members_are blue 3
+  wait_until 20 reaches c 10.5.0.2
+  tc filter show dev lan100 ingress | grep -q direct-action || fail 'the bridge is open to the host'
+  # A guest's tap that is taken out.
+  ip link set "$(info a '.vifs[0].tap')" nomaster
+  wait_until 40 members_are blue 3
+  chaos destroy a b
+  namespace_leave c blue
+  expect_equal 'VXLAN device without members' false "$(lan blue .up)"
+  chaos lan delete blue
+}
+
+test_the_VXLAN_device_is_up_while_there_is_a_member_however_they_come_and_go() {
+  lan_setup
+  chaos lan create blue --vni 100 >/dev/null
+  chaos lan delete blue --force
+  chaos lan create blue --vni 100 >/dev/null
+  create a --vif lan=blue
+  chaos lan delete blue --force
+  # It gets its guest back, which is one guest and no more.
+  chaos lan create blue --vni 100 >/dev/null
+  wait_until 20 members_are blue 1
+  create b --vif lan=blue
+  chaos destroy a
+  members_are blue 1
+  ip link set vxlan100 down
+  wait_until 20 members_are blue 1
+  chaos destroy b
+  expect_equal up false "$(lan blue .up)"
+}
+
+test_held_lock_is_said_and_holds_up_nobody_else() {
+  lan_setup
+  chaos lan create blue --vni 100 >/dev/null
+  create a --vif lan=blue
+  flock /run/chaos/lans/lan100.lock sleep 30 &
+  local holder=$!
+  wait_until 10 lock_is_held
+  refused 4 "LAN 'blue' is being changed: lock /run/chaos/lans/lan100.lock: held by process .*flock" \
+    chaos lan peer add blue 10.98.0.2
+  # Guests come and go without it.
+  create b --vif lan=blue
+  members_are blue 2
+  chaos destroy a b
+  kill $holder
+  pkill -P $holder || :
+  wait_until 20 eval '[[ $(lan blue .up) == false ]]'
+}
+
+lock_is_held() { ! flock -n /run/chaos/lans/lan100.lock true; }
+
+test_port_that_is_taken_is_refused_with_its_holder() {
+  lan_setup
+  ip link add theirs type vxlan external dstport 4789
+  ip link set theirs up
+  refused 4 "port: UDP port taken by VXLAN interface 'theirs'.*: '4789'" chaos lan create blue --vni 100
+  ip link delete theirs
+  chaos lan create blue --vni 100 >/dev/null
+}
+
+test_attached_interface_is_what_it_is_not_what_it_is_called() {
+  lan_setup
+  chaos lan create blue --vni 100 >/dev/null
+  ip link add nic0 type veth peer name nic1
+  ip link property add dev nic0 altname plug
+  chaos lan attach blue plug >/dev/null
+  expect_equal attached nic0 "$(lan blue '.attached | join(",")')"
+  chaos lan attach blue nic0 >/dev/null
+  expect_equal attached nic0 "$(lan blue '.attached | join(",")')"
+  ip link set nic0 down
+  ip link set nic0 name nic9
+  wait_until 20 eval '[[ $(lan blue ".attached | join(\",\")") == nic9 ]]'
+  chaos lan detach blue nic9
+  [[ ! -e /sys/class/net/nic9/master ]] || fail 'a detached interface is on the LAN'
+  # One that got an address of the host meanwhile stays where it is.
+  chaos lan attach blue nic9 >/dev/null
+  ip link set nic9 nomaster
+  ip addr add 10.99.0.1/24 dev nic9
+  chaos lan peer add blue 10.98.0.2
+  [[ ! -e /sys/class/net/nic9/master ]] || fail 'the host is cut off'
+  wait_until 20 eval '[[ $(lan blue .state) == waiting ]]'
+  [[ $(lan blue .reason) == *"carries this host's own address 10.99.0.1"* ]] || fail "it waits for $(lan blue .reason)"
+  # Guests do not.
+  create a --vif lan=blue
+  chaos destroy a
+  chaos lan detach blue nic9
+  ip link delete nic9
 }
 
 test_refusals() {

@@ -51,6 +51,55 @@ import Testing
     #expect(found.lans == [Self.full])
     #expect(found.damaged.count == 5)
     #expect(found.damaged.allSatisfy { !$0.description.contains("\n") })
+    #expect(!found.isComplete && found.unusable.keys.sorted() == ["a", "b", "c", "d", "e"])
+  }
+
+  /// What cannot be read is something else than nothing: devices of LANs that are not written down are deleted.
+  @Test func aFolderThatCannotBeReadIsNotEmpty() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    #expect(store.loadAll().isComplete)
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    try Data().write(to: URL(fileURLWithPath: "\(folder)/lans"))
+    let found = store.loadAll()
+    #expect(!found.isComplete && found.lans.isEmpty)
+    #expect(found.damaged.first?.description == "open \(folder)/lans: Not a directory")
+  }
+
+  @Test func ofTwoFilesWithOneVNITheSecondIsSaid() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    for name in ["red", "blue"] { try store.save(LANDefinition(name: name, vni: VNI(rawValue: 7)!, mode: .local)) }
+    let found = store.loadAll()
+    #expect(found.lans.map(\.name) == ["blue"])
+    #expect(found.unusable["red"]?.description == "\(folder)/lans/red.json: VNI or devices of LAN 'blue'")
+  }
+
+  /// What an older chaos wrote has names alone.
+  @Test func whatIsKnownOfAttachedInterfacesIsKept() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    var known = AttachedInterface(InterfaceName("eth1")!)
+    known.permanentAddress = MACAddress("52:54:00:00:00:01")
+    known.index = InterfaceIndex(rawValue: 7)
+    known.boot = "b"
+    var lan = LANDefinition(
+      name: "red", vni: VNI(rawValue: 7)!, mode: .static,
+      attached: [known, AttachedInterface(InterfaceName("eth2")!)])
+    lan.chosen = IPAddress("192.0.2.1")
+    try store.save(lan)
+    #expect(try store.load("red") == lan)
+  }
+
+  @Test func aHeldLockIsNotWaitedForForEver() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let bridge = InterfaceName("lan7")!
+    let held = try store.lock(bridge: bridge)
+    #expect(try store.lockUnlessHeld(bridge: bridge) == nil)
+    let error = #expect(throws: LANError.self) {
+      _ = try self.store.lock(bridge: bridge, within: .milliseconds(20))
+    }
+    #expect(error?.kind == .unavailable)
+    #expect(error?.description.hasPrefix("lock \(folder)/locks/lan7.lock: held by process \(getpid())") == true)
+    _ = consume held
+    #expect(try store.lockUnlessHeld(bridge: bridge) != nil)
   }
 
   /// Every host must come to the same VNI from a name, in every version to come.

@@ -286,6 +286,215 @@ import Testing
     }
   }
 
+  /// What was learned ages, and would be flooded to then.
+  @Test func aListedAddressThatWasLearnedBeforeIsSetAllTheSame() async throws {
+    try await Self.inNamespace { wiring in
+      let mac = MACAddress("02:00:00:00:00:07")!
+      var lan = Self.lan(.static, peers: [.init(address: Self.peer)])
+      let laid = try wiring.layOut(lan)
+      let vxlan = try #require(laid.vxlan)
+      let learned = ForwardingEntry(
+        device: vxlan, mac: mac, destination: Self.peer, scope: .device, state: .dynamic)
+      try wiring.network.perform([.addForwarding(learned, mode: .create)])
+      lan.peers[0].macs = [mac]
+      try wiring.layOut(lan)
+      let entries = try Self.entries(wiring, vxlan).filter { $0.mac == mac }
+      #expect(entries.map(\.state) == [.static, .static], "the device's and the bridge's: \(entries)")
+      // The bridge's may go alone.
+      try wiring.network.perform([
+        .deleteForwarding(ForwardingEntry(device: vxlan, mac: mac, scope: .master, state: .static))
+      ])
+      try wiring.layOut(lan)
+      #expect(try Self.entries(wiring, vxlan).filter { $0.mac == mac }.count == 2)
+    }
+  }
+
+  // MARK: Underlay
+
+  private static func route(_ wiring: LANWiring, through device: InterfaceName) throws {
+    let index = try #require(InterfaceIndex(of: device))
+    try wiring.network.perform([
+      .changeLink(.name(InterfaceName("under1")!), LinkChange(isUp: true)),
+      .addRoute(destination: nil, gateway: nil, device: index),
+    ])
+  }
+
+  /// The default route may move any time, to a VPN say; the other hosts know this one.
+  @Test func aVTEPThatWasChosenStaysWhileTheHostHasIt() async throws {
+    try await Self.inNamespace { wiring in
+      let vpn = InterfaceName("vpn0")!
+      try Self.makePair(wiring, vpn, "vpn1")
+      let index = try #require(InterfaceIndex(of: vpn))
+      let under = try #require(InterfaceIndex(of: Self.underlayName))
+      try Self.route(wiring, through: Self.underlayName)
+      var lan = Self.lan(.static)
+      let first = try wiring.layOut(lan)
+      #expect(first.underlay?.address == Self.here)
+      try wiring.network.perform([
+        .changeLink(.name(InterfaceName("vpn1")!), LinkChange(isUp: true)),
+        .addAddress(IPInterface("198.51.100.1/24")!, to: index),
+        .changeLink(.index(under), LinkChange(isUp: false)),
+        .addRoute(destination: nil, gateway: nil, device: index),
+      ])
+      // By the device that is there, and by what was written down.
+      #expect(try wiring.layOut(lan).vxlan == first.vxlan)
+      lan.choose(try #require(first.underlay))
+      try wiring.remove(lan)
+      #expect(try wiring.check(lan).underlay?.address == Self.here)
+      // Gone, it is no choice.
+      try wiring.network.perform([.deleteAddress(IPInterface("192.0.2.1/24")!, from: under)])
+      #expect(try wiring.check(lan).underlay?.address == IPAddress("198.51.100.1"))
+      let finding = try wiring.network.snapshot(for: [lan], isThorough: false).compare(lan, with: [])
+      #expect(finding.differences.contains(.vtepChosen(IPAddress("198.51.100.1")!)))
+    }
+  }
+
+  /// Pure: the kernel makes such addresses in its own time.
+  @Test(arguments: [AddressFlags.tentative, .deprecated, .secondary, .duplicated])
+  func anAddressThatMayGoIsNotChosen(flag: AddressFlags) throws {
+    func host(_ flags: AddressFlags) -> HostSnapshot {
+      let link = Link(index: InterfaceIndex(rawValue: 7)!, name: Self.underlayName, flags: .up)
+      return HostSnapshot(
+        links: [link],
+        addresses: [
+          InterfaceAddress(
+            index: link.index, address: IPInterface("2001:db8::5/64")!, scope: .global, flags: flags)
+        ])
+    }
+    #expect(try host([]).automaticUnderlay().address == IPAddress("2001:db8::5"))
+    #expect(throws: LANError.self) { try host(flag).automaticUnderlay() }
+    // One that was chosen when nothing spoke against it stays, but for one that is somebody else's.
+    var lan = Self.lan(.static)
+    lan.chosen = IPAddress("2001:db8::5")
+    if flag == .duplicated {
+      #expect(throws: LANError.self) { try host(flag).underlay(of: lan) }
+    } else {
+      #expect(try host(flag).underlay(of: lan).address == lan.chosen)
+    }
+  }
+
+  /// As people do whose routers speak BGP: the address is the host's, whatever link is up.
+  @Test func anAddressOfTheLoopbackTakesItsMTUFromTheWayOut() async throws {
+    try await Self.inNamespace(mtu: 1400) { wiring in
+      let lo = try #require(InterfaceIndex(of: InterfaceName("lo")!))
+      try wiring.network.perform([
+        .changeLink(.index(lo), LinkChange(isUp: true)), .addAddress(IPInterface("203.0.113.1/32")!, to: lo),
+      ])
+      let lan = Self.lan(.static, underlay: .address(IPAddress("203.0.113.1")!))
+      let error = #expect(throws: LANError.self) { try wiring.check(lan) }
+      #expect(error?.description.contains("no default route") == true)
+      try Self.route(wiring, through: Self.underlayName)
+      let laid = try wiring.layOut(lan)
+      #expect(laid.mtu == 1350)
+      #expect(laid.underlay?.device == Self.underlayName)
+      #expect(try wiring.network.snapshot(for: [lan], isThorough: true).compare(lan, with: []).differences == [])
+    }
+  }
+
+  // MARK: The UDP port
+
+  @Test func aPortThatAProgramHasIsRefusedWithItsName() async throws {
+    try await Self.inNamespace { wiring in
+      let program = socket(AF_INET, CInt(SOCK_DGRAM.rawValue), 0)
+      defer { close(program) }
+      var address = sockaddr_in()
+      address.sin_family = sa_family_t(AF_INET)
+      address.sin_port = UInt16(4789).bigEndian
+      let bound = withUnsafeBytes(of: &address) {
+        bind(program, $0.assumingMemoryBound(to: sockaddr.self).baseAddress, socklen_t($0.count))
+      }
+      #expect(bound == 0)
+      let lan = Self.lan(.static)
+      let underlay = try #require(try wiring.check(lan).underlay)
+      let error = #expect(throws: LANError.self) { try wiring.checkPort(of: lan, on: underlay, beside: []) }
+      #expect(error?.description.hasPrefix("port: UDP port taken by process \(getpid()) (") == true)
+      #expect(error?.description.hasSuffix("'4789'") == true && error?.kind == .conflict)
+      // One that came later is told when the device is to be set up.
+      let laid = try wiring.layOut(lan)
+      let tap = InterfaceName("ch1.0")!
+      close(try wiring.network.createTap(tap))
+      let late = #expect(throws: LANError.self) {
+        try wiring.join(
+          [LANPort(interface: tap, mac: MACAddress("02:00:00:00:00:01")!, mtu: 1450)], laid, lan)
+      }
+      #expect(late?.description == error?.description)
+    }
+  }
+
+  @Test func aPortOfVXLANDevicesIsSharedByTheirKindOnly() async throws {
+    try await Self.inNamespace { wiring in
+      let one = LANDefinition(name: "red", vni: VNI(rawValue: 7)!, mode: .static)
+      let laid = try wiring.layOut(one)
+      let vxlan = try #require(laid.vxlan)
+      try wiring.network.perform([.changeLink(.index(vxlan), LinkChange(isUp: true))])
+      let lan = Self.lan(.static)
+      let underlay = try #require(try wiring.check(lan).underlay)
+      try wiring.checkPort(of: lan, on: underlay, beside: [one])
+      try wiring.checkPort(of: lan, on: underlay, beside: [])
+      try wiring.network.perform([.deleteLink(.index(vxlan)), .createExternalVXLAN(InterfaceName("theirs")!)])
+      let error = #expect(throws: LANError.self) { try wiring.checkPort(of: lan, on: underlay, beside: []) }
+      #expect(error?.description.contains("VXLAN interface 'theirs'") == true)
+    }
+  }
+
+  @Test func theKernelsListTellsWhoHasAPort() {
+    let list = """
+        sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops
+       338: 00000000:12B5 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 12345 2 00 0
+       339: 0100007F:12B6 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 12346 2 00 0
+       340: nonsense
+      """
+    #expect(UDPSockets.inodes(at: 4789, in: list) == ["12345"])
+    #expect(UDPSockets.inodes(at: 1, in: list) == [])
+  }
+
+  // MARK: Attached interfaces that changed
+
+  @Test func anAttachedInterfaceWithAnAddressOfTheHostIsLeftWhereItIs() async throws {
+    try await Self.inNamespace { wiring in
+      let nic = InterfaceName("nic0")!
+      try Self.makePair(wiring, nic, "nic1")
+      let index = try #require(InterfaceIndex(of: nic))
+      try wiring.network.perform([.addAddress(IPInterface("198.51.100.1/24")!, to: index)])
+      let lan = Self.lan(.static, underlay: .address(Self.here), attached: [nic])
+      let laid = try wiring.layOut(lan)
+      #expect(laid.waiting.map(\.interface) == [nic])
+      #expect(laid.waiting.first?.reason.contains("198.51.100.1") == true)
+      #expect(try Self.link(wiring, "nic0")?.master == nil)
+      try wiring.network.perform([
+        .deleteAddress(IPInterface("198.51.100.1/24")!, from: index), .createBridge(InterfaceName("br0")!),
+      ])
+      let other = try #require(InterfaceIndex(of: InterfaceName("br0")!))
+      try wiring.network.perform([.changeLink(.index(index), LinkChange(master: .port(of: other)))])
+      #expect(try wiring.layOut(lan).waiting.count == 1)
+      #expect(try Self.link(wiring, "nic0")?.master == other)
+      try wiring.network.perform([.changeLink(.index(index), LinkChange(master: LinkChange.Master.none))])
+      #expect(try wiring.layOut(lan).waiting == [])
+      #expect(try Self.link(wiring, "nic0")?.master == laid.bridge)
+    }
+  }
+
+  @Test func anAttachedInterfaceThatWasRenamedIsLetGo() async throws {
+    try await Self.inNamespace { wiring in
+      let nic = InterfaceName("nic0")!
+      try Self.makePair(wiring, nic, "nic1")
+      var lan = Self.lan(.static)
+      let attached = AttachedInterface(try wiring.checkAttachable(nic, to: lan))
+      lan.attached = [attached]
+      let laid = try wiring.layOut(lan)
+      let index = try #require(attached.index)
+      try wiring.network.perform([
+        .changeLink(.index(index), LinkChange(isUp: false)), .renameLink(index, to: InterfaceName("other0")!),
+      ])
+      let link = try #require(try Self.link(wiring, "other0"))
+      #expect(link.master == laid.bridge)
+      #expect(attached.isCalled(link.name, link) && attached.isCalled(nic, nil))
+      #expect(try wiring.layOut(lan).waiting == [])
+      try wiring.release(attached, from: lan)
+      #expect(try Self.link(wiring, "other0")?.master == nil)
+    }
+  }
+
   // MARK: Refusals
 
   @Test func whatCannotBeIsRefusedBeforeAnythingIsMade() async throws {
@@ -380,5 +589,21 @@ import Testing
       // The containers' own plug-in looks after this one.
       #expect(try Self.link(wiring, "kt-pods") != nil)
     }
+  }
+}
+
+extension RouteRequest {
+  /// A VXLAN device that takes its VNIs from routing, at the standard port, up.
+  fileprivate static func createExternalVXLAN(_ name: InterfaceName) -> RouteRequest {
+    var message = NetlinkMessageBuilder(
+      type: RTM_NEWLINK, flags: NLM_F_CREATE | NLM_F_EXCL, link: .name(name), change: LinkChange(isUp: true))
+    message.nest(IFLA_LINKINFO) { info in
+      info.append(IFLA_INFO_KIND, text: Array("vxlan".utf8))
+      info.nest(IFLA_INFO_DATA) { data in
+        data.append(IFLA_VXLAN_COLLECT_METADATA, [1])
+        data.append(IFLA_VXLAN_PORT, integer: UInt16(4789).bigEndian)
+      }
+    }
+    return RouteRequest(operation: "create vxlan", subject: "'\(name)'", message: message.bytes)
   }
 }

@@ -11,6 +11,8 @@ public struct BridgePort: Hashable, Sendable {
   public private(set) var floods = true
   /// Exchanges no frames with the other isolated ports.
   public private(set) var isIsolated = false
+  /// Gets every multicast frame of a bridge that snoops, because somebody said that a router is behind it.
+  public private(set) var isMulticastRouter = false
 
   /// Reads the IFLA_INFO_SLAVE_DATA of a bridge's port (IFLA_BRPORT_* of linux/if_link.h).
   init(_ bytes: RawSpan) throws(NetlinkFormatError) {
@@ -21,6 +23,8 @@ public struct BridgePort: Hashable, Sendable {
       case Int(IFLA_BRPORT_NEIGH_SUPPRESS): suppressesNeighbours = try attribute.flag()
       case Int(IFLA_BRPORT_UNICAST_FLOOD): floods = try attribute.flag()
       case Int(IFLA_BRPORT_ISOLATED): isIsolated = try attribute.flag()
+      // MDB_RTR_TYPE_PERM of linux/if_bridge.h.
+      case Int(IFLA_BRPORT_MULTICAST_ROUTER): isMulticastRouter = try attribute.integer(as: UInt8.self) == 2
       default: break
       }
     }
@@ -61,7 +65,7 @@ extension RouteRequest {
         port.append(IFLA_BRPORT_NEIGH_SUPPRESS, flag: change.neighbourSuppression)
         port.append(IFLA_BRPORT_UNICAST_FLOOD, flag: change.floods)
         port.append(IFLA_BRPORT_ISOLATED, flag: change.isIsolated)
-        // MDB_RTR_TYPE_PERM, MDB_RTR_TYPE_TEMP_QUERY of linux/if_bridge.h.
+        // MDB_RTR_TYPE_PERM or _TEMP_QUERY, which ports are born with.
         if let isRouter = change.isMulticastRouter {
           port.append(IFLA_BRPORT_MULTICAST_ROUTER, [isRouter ? 2 : 1])
         }
