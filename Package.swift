@@ -47,9 +47,12 @@ let package = Package(
     room("NetworkAddresses", ["CPosix"]),
     room("DevicePages", ["CDevicePage", "NetworkAddresses"]),
     room("DomainBuilder", ["CDevicePage", "DevicePages", "Xen"]),
+    // Plain threads, and the right to block on them.
+    .target(name: "CThreads"),
+    room("Threads", ["CThreads"]),
     // Shims for vhost-net, taps and descriptor passing.
     .target(name: "CBackends"),
-    room("Backends", ["CBackends", "CDevicePage", "DevicePages", "Xen"]),
+    room("Backends", ["CBackends", "CDevicePage", "DevicePages", "Threads", "Xen"]),
     // SHA-256 from Debian's libmd: small, static, no build time.
     .target(name: "CDigest", linkerSettings: [.linkedLibrary("md")]),
     room("ImageStore", ["CDigest", "DomainBuilder"]),
@@ -70,14 +73,14 @@ let package = Package(
       "ShellPool",
       [
         "Backends", "CBackends", "CDevicePage", "ChaosAPI", "DevicePages", "DomainBuilder", "ImageStore",
-        "NetworkAddresses", "StateFiles", "VirtualLAN", "Xen",
+        "NetworkAddresses", "StateFiles", "Threads", "VirtualLAN", "Xen",
       ]
     ),
     room(
       "Toolstack",
       [
         "Backends", "CDevicePage", "ChaosAPI", "ContainerNetwork", "DevicePages", "ImageStore", "NetworkAddresses",
-        "ShellPool", "StateFiles", "VirtualLAN", "Xen",
+        "ShellPool", "StateFiles", "Threads", "VirtualLAN", "Xen",
       ]),
     program("chaos", ["ChaosAPI", "CPosix"]),
     program("chaos-bench", ["ChaosAPI"]),
@@ -86,7 +89,8 @@ let package = Package(
     program(
       "chaosd",
       [
-        "Backends", "ChaosAPI", "ImageStore", "ShellPool", "StateFiles", "Toolstack", "VirtualLAN", "Xen",
+        "Backends", "ChaosAPI", "ImageStore", "ShellPool", "StateFiles", "Threads", "Toolstack", "VirtualLAN",
+        "Xen",
         .product(name: "Logging", package: "swift-log"), .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOHTTP1", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
       ]),
@@ -94,15 +98,21 @@ let package = Package(
     tests(of: "NetworkAddresses"),
     tests(of: "DevicePages", ["CDevicePage", "ImageProtocols", "NetworkAddresses"]),
     tests(of: "DomainBuilder", ["CDevicePage", "DevicePages", "Xen"]),
-    tests(of: "Backends", ["CBackends", "CDevicePage", "DevicePages", "Xen"]),
+    tests(of: "Backends", ["CBackends", "CDevicePage", "DevicePages", "Threads", "Xen", "chaos-backend"]),
     tests(of: "ImageStore", ["DomainBuilder"]),
     tests(of: "VirtualLAN", ["CNetlink", "NetworkAddresses"]),
-    tests(of: "ContainerNetwork", ["ChaosAPI", "NetworkAddresses", "StateFiles", "VirtualLAN", "chaos-cni"]),
+    tests(
+      of: "ContainerNetwork",
+      ["CContainer", "ChaosAPI", "NetworkAddresses", "StateFiles", "VirtualLAN", "chaos-cni"]),
     tests(of: "ChaosAPI", ["NetworkAddresses", "chaos"]),
     tests(of: "StateFiles"),
+    tests(of: "Threads"),
     tests(
       of: "ShellPool",
       ["ChaosAPI", "DevicePages", "ImageStore", "NetworkAddresses", "StateFiles", "VirtualLAN", "Xen"]),
+    tests(
+      of: "Toolstack",
+      ["ChaosAPI", "DevicePages", "ImageStore", "NetworkAddresses", "ShellPool", "VirtualLAN", "Xen"]),
     .testTarget(
       name: "ImageRuntimeTests", dependencies: ["CDevicePage", "ImageProtocols"], swiftSettings: strict),
   ]

@@ -13,8 +13,8 @@ public final class BackendServer {
   private var connections: [Int32: ControlConnection] = [:]
   private var consoles: Consoles!
   private var feed: EventFeed!
-  private let logs = LogThread()
-  private let retirement = Retirement()
+  private let logs: LogThread
+  private let retirement: Retirement
   /// Called with one line when something is worth an operator's attention.
   private let report: (String) -> Void
   /// What is done once at the end of a turn: both queues of a vif often call at once, and the guest needs one event; and
@@ -35,6 +35,8 @@ public final class BackendServer {
     self.listener = listener
     self.report = report
     loop = try EventLoop()
+    logs = try LogThread()
+    retirement = try Retirement()
     consoles = try Consoles(loop) { [unowned self] domain, bytes in domains[domain]?.type(bytes) }
     feed = EventFeed(loop) { [unowned self] domain in domains[domain]?.status }
     try loop.watch(self.listener.raw) { [unowned self] _ in acceptConnections() }

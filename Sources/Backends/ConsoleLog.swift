@@ -1,6 +1,7 @@
 import Dispatch
 import Glibc
 import Synchronization
+import Threads
 
 /// A guest's console log, written by ``LogThread``: none of these calls waits for a file system.
 ///
@@ -126,8 +127,14 @@ final class LogThread: Sendable {
   private let queued = Mutex<[ConsoleLog]>([])
   private let wake = DispatchSemaphore(value: 0)
 
-  init() {
-    BackgroundThread.start(name: "chaos-logs") { [self] in
+  init() throws(BackendError) {
+    do throws(BackgroundThread.Failure) { try start() } catch {
+      throw BackendError("start thread \(error.name)", errno: error.errno)
+    }
+  }
+
+  private func start() throws(BackgroundThread.Failure) {
+    try BackgroundThread.start(name: "chaos-logs") { [self] in
       while true {
         wake.wait()
         // One guest's log after another, each with all that came meanwhile.

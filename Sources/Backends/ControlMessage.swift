@@ -22,15 +22,7 @@ public enum ControlProtocol {
   /// Longest message in bytes.
   public static let maxMessage = 32768
 
-  public struct DomainKey: Hashable, Sendable {
-    public let domain: DomainID
-    public let handle: DomainHandle
-
-    public init(domain: DomainID, handle: DomainHandle) {
-      self.domain = domain
-      self.handle = handle
-    }
-  }
+  public typealias DomainKey = DomainIdentity
 
   public struct Vif: Equatable, Sendable {
     /// ABI slot, 0..<15.

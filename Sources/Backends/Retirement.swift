@@ -1,5 +1,6 @@
 import Dispatch
 import Synchronization
+import Threads
 
 /// Lets go of domains and vifs on a thread of its own: stopping a vhost-net instance waits for the kernel some 15 ms, and
 /// other guests' doorbells must not wait with it.
@@ -12,8 +13,14 @@ final class Retirement: Sendable {
   private let waiting = Mutex<[Retired]>([])
   private let wake = DispatchSemaphore(value: 0)
 
-  init() {
-    BackgroundThread.start(name: "chaos-retire") { [self] in
+  init() throws(BackendError) {
+    do throws(BackgroundThread.Failure) { try start() } catch {
+      throw BackendError("start thread \(error.name)", errno: error.errno)
+    }
+  }
+
+  private func start() throws(BackgroundThread.Failure) {
+    try BackgroundThread.start(name: "chaos-retire") { [self] in
       while true {
         wake.wait()
         // Dropped here, outside the lock.

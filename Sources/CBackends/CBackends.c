@@ -2,7 +2,6 @@
 #include "cbackends.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -33,8 +32,6 @@ int cbackends_spawn_close_rest(posix_spawn_file_actions_t *actions)
 {
     return posix_spawn_file_actions_addclosefrom_np(actions, 3);
 }
-
-void cbackends_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
 
 int cbackends_accept(int fd) { return accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK); }
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <xen/sys/privcmd.h>
@@ -92,6 +93,37 @@ int cxen_set_credit2_weight(xc_interface *xc, uint32_t domid, uint16_t weight)
         return result;
     parameters.weight = weight;
     return xc_sched_credit2_domain_set(xc, domid, &parameters);
+}
+
+int cxen_set_credit2(xc_interface *xc, uint32_t domid, uint16_t weight, uint16_t cap)
+{
+    struct xen_domctl_sched_credit2 parameters = { .weight = weight, .cap = cap };
+    return xc_sched_credit2_domain_set(xc, domid, &parameters);
+}
+
+int cxen_set_affinity(xc_interface *xc, uint32_t domid, uint32_t vcpu, const uint32_t *cpus, size_t count)
+{
+    int size = xc_get_cpumap_size(xc);
+    if (size <= 0)
+        return -1;
+    xc_cpumap_t hard = xc_cpumap_alloc(xc);
+    if (!hard)
+        return -1;
+    int result = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (cpus[i] / 8 >= (uint32_t)size) {
+            errno = EINVAL;
+            result = -1;
+            break;
+        }
+        hard[cpus[i] / 8] |= (uint8_t)(1u << (cpus[i] % 8));
+    }
+    if (result == 0)
+        result = xc_vcpu_setaffinity(xc, domid, (int)vcpu, hard, NULL, XEN_VCPUAFFINITY_HARD);
+    int saved = errno;
+    free(hard);
+    errno = saved;
+    return result;
 }
 
 int cxen_version(xc_interface *xc) { return xc_version(xc, XENVER_version, NULL); }

@@ -23,11 +23,24 @@ public struct ChaosClient: ~Copyable {
     try call(.get, "/v1/host")
   }
 
+  public mutating func health() throws(APIError) -> Health {
+    try call(.get, "/v1/health")
+  }
+
+  public mutating func statistics() throws(APIError) -> Statistics {
+    try call(.get, "/v1/stats")
+  }
+
   // MARK: Guests
 
   public mutating func guests() throws(APIError) -> [GuestInfo] {
     let list: GuestList = try call(.get, "/v1/guests")
     return list.guests
+  }
+
+  /// The guests, and those that have ended as far as they are remembered.
+  public mutating func allGuests() throws(APIError) -> GuestList {
+    try call(.get, "/v1/guests?all=true")
   }
 
   public mutating func guest(_ reference: String) throws(APIError) -> GuestInfo {
@@ -45,17 +58,12 @@ public struct ChaosClient: ~Copyable {
     _ request: CreateRequest, each made: (CreateResult) -> Void
   ) throws(APIError) {
     try begin(.post, "/v1/guests", .json(request.json.compact))
-    var lines = LineBuffer()
-    while let bytes = try http.read() {
-      lines.append(bytes)
-      while let line = lines.next() {
-        switch try Self.decode(line) as CreateLine {
-        case .made(let result): made(result)
-        case .refused(let error): throw error
-        }
+    try readLines { line throws(APIError) in
+      switch try Self.decode(line) as CreateLine {
+      case .made(let result): made(result)
+      case .refused(let error): throw error
       }
     }
-    guard lines.isEmpty else { throw Self.malformed("the last line is cut off") }
   }
 
   public mutating func pause(_ reference: String) throws(APIError) -> GuestInfo {
@@ -79,6 +87,24 @@ public struct ChaosClient: ~Copyable {
       .post, path(reference, "/shutdown?wait=true&timeout=\(timeoutSeconds)"))
   }
 
+  /// Asks the guest to reboot, or with `force` makes it, and returns as soon as that is done.
+  public mutating func reboot(_ reference: String, force: Bool = false) throws(APIError) {
+    try callWithoutAnswer(.post, path(reference, force ? "/reboot?force=true" : "/reboot"))
+  }
+
+  /// Destroys the guest and makes it again, with the same name, UUID and addresses.
+  public mutating func restart(_ reference: String) throws(APIError) -> GuestInfo {
+    try call(.post, path(reference, "/restart"))
+  }
+
+  public mutating func rename(_ reference: String, to name: String) throws(APIError) -> GuestInfo {
+    try call(.post, path(reference, "/rename"), .json(RenameRequest(name: name).json.compact))
+  }
+
+  public mutating func change(_ reference: String, _ change: GuestChange) throws(APIError) -> GuestInfo {
+    try call(.patch, path(reference), .json(change.json.compact))
+  }
+
   public mutating func destroy(_ reference: String) throws(APIError) {
     try callWithoutAnswer(.delete, path(reference))
   }
@@ -96,13 +122,52 @@ public struct ChaosClient: ~Copyable {
     try call(.get, path(reference, "/wait?for=ready&timeout=\(timeoutSeconds)"))
   }
 
-  /// Throws `timeout` when the guest has not ended in time.
-  public mutating func waitUntilEnded(
+  /// Throws `timeout` when the guest's domain has not ended in time.
+  public mutating func waitUntilStopped(
     _ reference: String, timeoutSeconds: Int
   ) throws(APIError) -> GuestEnd {
+    try waitForEnd(reference, .stopped, timeoutSeconds)
+  }
+
+  /// Throws `timeout` when there still is such a guest then.
+  public mutating func waitUntilGone(
+    _ reference: String, timeoutSeconds: Int
+  ) throws(APIError) -> GuestEnd {
+    try waitForEnd(reference, .gone, timeoutSeconds)
+  }
+
+  private mutating func waitForEnd(
+    _ reference: String, _ goal: WaitGoal, _ timeoutSeconds: Int
+  ) throws(APIError) -> GuestEnd {
     let result: EndResult = try call(
-      .get, path(reference, "/wait?for=ended&timeout=\(timeoutSeconds)"))
+      .get, path(reference, "/wait?for=\(goal.rawValue)&timeout=\(timeoutSeconds)"))
     return result.ended
+  }
+
+  // MARK: Events
+
+  /// Hands over events as the lines they come in, each an ``Event``: those of one guest, or of all. With `follow`
+  /// it goes on until the daemon stops.
+  public mutating func events(
+    of reference: String? = nil, since start: EventStart? = nil, follow: Bool = false,
+    eachLine take: ([UInt8]) throws(APIError) -> Void
+  ) throws(APIError) {
+    var query: [String] = []
+    if let reference { query.append("ref=\(try component(reference, "guest"))") }
+    if let start { query.append("since=\(percentEncoded(start.text))") }
+    if follow { query.append("follow=true") }
+    try begin(.get, "/v1/events" + (query.isEmpty ? "" : "?" + query.joined(separator: "&")))
+    try readLines(take)
+  }
+
+  /// The last end of that guest which is remembered; nil when there is none.
+  public mutating func lastEnd(of reference: String) throws(APIError) -> Event? {
+    var last: Event?
+    try events(of: reference) { line throws(APIError) in
+      let event: Event = try Self.decode(line)
+      if event.kind == .ended { last = event }
+    }
+    return last
   }
 
   // MARK: Vifs
@@ -114,6 +179,11 @@ public struct ChaosClient: ~Copyable {
 
   public mutating func removeVif(_ guest: String, _ index: Int) throws(APIError) {
     try callWithoutAnswer(.delete, path(guest, "/vifs/\(index)"))
+  }
+
+  /// Gives a vif that carries nothing any more new rings.
+  public mutating func resetVif(_ guest: String, _ index: Int) throws(APIError) -> VifInfo {
+    try call(.post, path(guest, "/vifs/\(index)/reset"))
   }
 
   // MARK: LANs
@@ -292,6 +362,18 @@ public struct ChaosClient: ~Copyable {
     if let json = try? JSON(parsing: body), let error = try? APIError(json: json) { return error }
     return APIError(
       APIError.Code(httpStatus: status), "chaosd answered with HTTP status \(status)")
+  }
+
+  /// The rest of the body, line by line; empty lines, which only show that the daemon is there, are left out.
+  private mutating func readLines(_ take: ([UInt8]) throws(APIError) -> Void) throws(APIError) {
+    var lines = LineBuffer()
+    while let bytes = try http.read() {
+      lines.append(bytes)
+      while let line = lines.next() {
+        if !line.isEmpty { try take(line) }
+      }
+    }
+    guard lines.isEmpty else { throw Self.malformed("the last line is cut off") }
   }
 
   private mutating func call<Answer: JSONConvertible>(

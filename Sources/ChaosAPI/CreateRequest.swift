@@ -21,12 +21,20 @@ public struct CreateRequest: Sendable, Equatable {
   public var count: Int?
   /// The size of each vif's window of shared memory; nil is the host's default.
   public var windowKiB: Int?
+  /// What becomes of it when it ends by itself.
+  public var policies: GuestPolicies
+  /// Start it again with the host, until it is destroyed.
+  public var autostart: Bool
+  /// The names of guests that are to be started before it then.
+  public var after: [String]
+  public var scheduling: Scheduling
 
   public init(
     name: String? = nil, uuid: String? = nil, image: String, ramdisk: String? = nil,
     cmdline: String = "", memoryMiB: Int = Self.defaultMemoryMiB, vcpus: Int = 1,
     paused: Bool = false, vifs: [VifRequest] = [], pool: Bool = true, count: Int? = nil,
-    windowKiB: Int? = nil
+    windowKiB: Int? = nil, policies: GuestPolicies = GuestPolicies(), autostart: Bool = false,
+    after: [String] = [], scheduling: Scheduling = Scheduling()
   ) {
     self.name = name
     self.uuid = uuid
@@ -40,6 +48,10 @@ public struct CreateRequest: Sendable, Equatable {
     self.pool = pool
     self.count = count
     self.windowKiB = windowKiB
+    self.policies = policies
+    self.autostart = autostart
+    self.after = after
+    self.scheduling = scheduling
   }
 
   public static let defaultMemoryMiB = 8
@@ -48,7 +60,7 @@ public struct CreateRequest: Sendable, Equatable {
 extension CreateRequest: JSONConvertible {
   static let keys = [
     "name", "uuid", "kernel", "image", "ramdisk", "cmdline", "memory", "vcpus", "paused", "vifs", "pool", "count",
-    "window",
+    "window", "onPoweroff", "onReboot", "onCrash", "autostart", "after", "cpus", "weight", "cap",
   ]
 
   /// `kernel` and `image` are two names of one key, at most one of them given. Neither leaves `image` empty
@@ -72,6 +84,14 @@ extension CreateRequest: JSONConvertible {
     pool = try reader.optionalBool("pool") ?? true
     count = try reader.optionalInteger("count")
     windowKiB = try reader.optionalInteger("window")
+    policies = GuestPolicies()
+    if let policy: RestartPolicy = try reader.optionalChoice("onPoweroff") { policies.onPoweroff = policy }
+    if let policy: RestartPolicy = try reader.optionalChoice("onReboot") { policies.onReboot = policy }
+    if let policy: RestartPolicy = try reader.optionalChoice("onCrash") { policies.onCrash = policy }
+    autostart = try reader.optionalBool("autostart") ?? false
+    after = try reader.strings("after")
+    // Keys of the request itself, as those of the policies are.
+    scheduling = try Scheduling(json: json, at: path)
   }
 
   /// What is as it would be anyway is left out.
@@ -89,7 +109,22 @@ extension CreateRequest: JSONConvertible {
     object.append("pool", pool ? nil : false)
     object.append("count", count.map { .number($0) })
     object.append("window", windowKiB.map { .number($0) })
+    let usual = GuestPolicies()
+    object.append("onPoweroff", Self.json(policies.onPoweroff, unless: usual.onPoweroff))
+    object.append("onReboot", Self.json(policies.onReboot, unless: usual.onReboot))
+    object.append("onCrash", Self.json(policies.onCrash, unless: usual.onCrash))
+    object.append("autostart", autostart ? true : nil)
+    object.append("after", after.isEmpty ? nil : .strings(after))
+    object.append("cpus", scheduling.cpus.map(JSON.string))
+    object.append("weight", scheduling.weight.map { .number($0) })
+    object.append("cap", scheduling.cap.map { .number($0) })
     return .object(object)
+  }
+}
+
+extension CreateRequest {
+  private static func json(_ policy: RestartPolicy, unless usual: RestartPolicy) -> JSON? {
+    policy == usual ? nil : .string(policy.rawValue)
   }
 }
 

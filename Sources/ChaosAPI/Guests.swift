@@ -9,6 +9,8 @@ public enum GuestState: String, Sendable, CaseIterable {
   case crashed
   /// Being destroyed.
   case dying
+  /// Gone: only its history is left.
+  case ended
 }
 
 /// Where the domain of a new guest came from.
@@ -23,7 +25,32 @@ public enum ShellKind: String, Sendable, CaseIterable {
 
 /// How a guest ended.
 public enum GuestEnd: String, Sendable, CaseIterable {
-  case poweroff, reboot, crash, destroyed
+  case poweroff, reboot, crash, suspend
+  /// Its watchdog's time ran out.
+  case watchdog
+  /// Somebody removed it.
+  case destroyed
+  /// It could not be made again.
+  case failed
+}
+
+/// What a guest is waited for to be.
+public enum WaitGoal: String, Sendable, CaseIterable {
+  /// It has said that it is ready.
+  case ready
+  /// Its domain has ended, whatever its policy makes of that.
+  case stopped
+  /// There is no such guest any more.
+  case gone
+
+  /// `ended` is what version 1.0 called `stopped`.
+  public init(_ text: String, field: String = "for") throws(APIError) {
+    guard let goal = text == "ended" ? .stopped : WaitGoal(rawValue: text) else {
+      let goals = Self.allCases.map { $0.rawValue }.joined(separator: ", ")
+      throw .refused(field, "expected one of \(goals)", text)
+    }
+    self = goal
+  }
 }
 
 /// The image a guest runs. Anonymous ones have only a digest.
@@ -67,10 +94,12 @@ public struct VifInfo: Sendable, Equatable {
   public var ip6: String?
   public var gateway6: String?
   public var mtu: Int
+  /// Why it carries no packets any more; nil while it does.
+  public var broken: String?
 
   public init(
     index: Int, mac: String, bridge: String, lan: String? = nil, tap: String, ip: String? = nil,
-    gateway: String? = nil, ip6: String? = nil, gateway6: String? = nil, mtu: Int
+    gateway: String? = nil, ip6: String? = nil, gateway6: String? = nil, mtu: Int, broken: String? = nil
   ) {
     self.index = index
     self.mac = mac
@@ -82,6 +111,7 @@ public struct VifInfo: Sendable, Equatable {
     self.ip6 = ip6
     self.gateway6 = gateway6
     self.mtu = mtu
+    self.broken = broken
   }
 }
 
@@ -98,6 +128,7 @@ extension VifInfo: JSONConvertible {
     ip6 = try reader.optionalString("ip6")
     gateway6 = try reader.optionalString("gateway6")
     mtu = try reader.integer("mtu")
+    broken = try reader.optionalString("broken")
   }
 
   public var json: JSON {
@@ -112,6 +143,7 @@ extension VifInfo: JSONConvertible {
     object.append("ip6", ip6.map(JSON.string))
     object.append("gateway6", gateway6.map(JSON.string))
     object.append("mtu", .number(mtu))
+    object.append("broken", broken.map(JSON.string))
     return .object(object)
   }
 }
@@ -133,12 +165,21 @@ public struct GuestInfo: Sendable, Equatable {
   public var ready: Bool
   /// The guest has replaced its device page by something else.
   public var tampered: Bool
+  /// How often it was made again since it was created.
+  public var restarts: Int
+  public var policies: GuestPolicies
+  /// It is started again with the host.
+  public var autostart: Bool
+  /// The guests that are started before it then.
+  public var after: [String]
+  public var scheduling: Scheduling
   public var vifs: [VifInfo]
 
   public init(
     name: String, uuid: String, domid: Int, state: GuestState, memoryMiB: Int, vcpus: Int,
     image: ImageReference, cmdline: String, created: String, cpuSeconds: Double, ready: Bool,
-    tampered: Bool, vifs: [VifInfo]
+    tampered: Bool, restarts: Int = 0, policies: GuestPolicies = GuestPolicies(), autostart: Bool = false,
+    after: [String] = [], scheduling: Scheduling = Scheduling(), vifs: [VifInfo]
   ) {
     self.name = name
     self.uuid = uuid
@@ -152,6 +193,11 @@ public struct GuestInfo: Sendable, Equatable {
     self.cpuSeconds = cpuSeconds
     self.ready = ready
     self.tampered = tampered
+    self.restarts = restarts
+    self.policies = policies
+    self.autostart = autostart
+    self.after = after
+    self.scheduling = scheduling
     self.vifs = vifs
   }
 }
@@ -171,6 +217,12 @@ extension GuestInfo: JSONConvertible {
     cpuSeconds = try reader.double("cpuSeconds")
     ready = try reader.bool("ready")
     tampered = try reader.bool("tampered")
+    // Daemons of version 1.0 have none of these.
+    restarts = try reader.optionalInteger("restarts") ?? 0
+    policies = try reader.optionalValue("policies") ?? GuestPolicies()
+    autostart = try reader.optionalBool("autostart") ?? false
+    after = try reader.strings("after")
+    scheduling = try reader.optionalValue("scheduling") ?? Scheduling()
     vifs = try reader.array("vifs")
   }
 
@@ -188,6 +240,11 @@ extension GuestInfo: JSONConvertible {
       "cpuSeconds": .double(cpuSeconds),
       "ready": .bool(ready),
       "tampered": .bool(tampered),
+      "restarts": .number(restarts),
+      "policies": policies.json,
+      "autostart": .bool(autostart),
+      "after": .strings(after),
+      "scheduling": scheduling.json,
       "vifs": .list(vifs),
     ]
   }
@@ -246,21 +303,69 @@ extension CreateLine: JSONConvertible {
   }
 }
 
+/// A guest that is no more, as far as it is remembered.
+public struct EndedGuest: Sendable, Equatable {
+  public var name: String
+  public var uuid: String
+  public var reason: GuestEnd
+  /// RFC 3339; see `Timestamp`.
+  public var ended: String
+  /// One line more about the reason.
+  public var message: String?
+
+  public init(name: String, uuid: String, reason: GuestEnd, ended: String, message: String? = nil) {
+    self.name = name
+    self.uuid = uuid
+    self.reason = reason
+    self.ended = ended
+    self.message = message
+  }
+}
+
+extension EndedGuest: JSONConvertible {
+  public init(json: JSON, at path: String) throws(APIError) {
+    let reader = try ObjectReader(json, at: path)
+    name = try reader.string("name")
+    uuid = try reader.string("uuid")
+    reason = try reader.choice("reason")
+    ended = try reader.string("ended")
+    message = try reader.optionalString("message")
+  }
+
+  public var json: JSON {
+    var object: JSONObject = [
+      "name": .string(name), "uuid": .string(uuid), "state": .string(GuestState.ended.rawValue),
+      "reason": .string(reason.rawValue), "ended": .string(ended),
+    ]
+    object.append("message", message.map(JSON.string))
+    return .object(object)
+  }
+}
+
 /// The answer to `GET /v1/guests`, and to whatever else lists guests.
 public struct GuestList: Sendable, Equatable {
   public var guests: [GuestInfo]
+  /// Those that have ended, where they were asked for too.
+  public var ended: [EndedGuest]?
 
-  public init(guests: [GuestInfo]) {
+  public init(guests: [GuestInfo], ended: [EndedGuest]? = nil) {
     self.guests = guests
+    self.ended = ended
   }
 }
 
 extension GuestList: JSONConvertible {
   public init(json: JSON, at path: String) throws(APIError) {
-    guests = try ObjectReader(json, at: path).array("guests")
+    let reader = try ObjectReader(json, at: path)
+    guests = try reader.array("guests")
+    ended = reader.has("ended") ? try reader.array("ended") : nil
   }
 
-  public var json: JSON { ["guests": .list(guests)] }
+  public var json: JSON {
+    var object: JSONObject = ["guests": .list(guests)]
+    object.append("ended", ended.map { .list($0) })
+    return .object(object)
+  }
 }
 
 /// The answer to waiting for a guest's end.

@@ -14,6 +14,7 @@ public struct HTTPClient: ~Copyable {
     case get = "GET"
     case post = "POST"
     case put = "PUT"
+    case patch = "PATCH"
     case delete = "DELETE"
   }
 

@@ -9,6 +9,8 @@ extension CreateRequest {
   public static let windowRange = 64...16_384
   public static let longestCmdline = 1024
   public static let mostVifs = 15
+  /// Guests that one may name in `after`.
+  public static let mostPredecessors = 64
 
   /// Checks every value that can be checked without the host, so that client and daemon refuse the same
   /// things in the same words. Whether the image, the bridge and the memory are there is the daemon's to say.
@@ -31,6 +33,8 @@ extension CreateRequest {
       try vif.validate(count: count, field: "vifs[\(index)]")
     }
     try refuseSharedMACs()
+    try checkPredecessors(after, of: name)
+    try scheduling.validate()
   }
 
   private func validateIdentity() throws(APIError) {

@@ -16,12 +16,17 @@ extension Plugin {
     try replaceStale(id, network)
 
     do throws(CNIError) {
-      let record = try attach(id, lan: lan, plan: plan, namespace: namespace, network)
+      let (record, isFirst) = try attach(id, lan: lan, plan: plan, namespace: namespace, network)
       let result = try configure(record, plan: plan, manager: manager, namespace: namespace)
+      if let mac = record.mac, !result.addresses.isEmpty {
+        LANMembership(network: network).awaitReach(of: id.hostInterface, on: lan, isFirst: isFirst)
+        ContainerSide(interface: id.interface, namespace: namespace.descriptor)
+          .announce(result.addresses.map(\.address.address), at: mac)
+      }
       return previous?.appending(result) ?? result
     } catch {
       // What could not be undone now is left to DEL, which the runtime calls next.
-      try? detach(id, lan: lan, network) { manager }
+      try? detach(remains(of: id), lan: lan, network) { manager }
       throw error
     }
   }
@@ -63,8 +68,8 @@ extension Plugin {
   /// Clears away what an attachment of the same name left behind: the host was rebooted, or the runtime lost a
   /// container without a DEL. One that still works in another namespace is not touched.
   private func replaceStale(_ id: AttachmentID, _ network: HostNetwork) throws(CNIError) {
-    // A damaged record says nothing, and is written anew.
-    let record = (try? attachments.load(id)) ?? nil
+    // A damaged one says nothing, and is written anew.
+    let record = try attachments.loadUnlessDamaged(id)
     let host = try CNIError.wrapping { try network.link(named: id.hostInterface) }
     guard record != nil || host != nil else { return }
     if let host, let record, isAlive(record, host) {
@@ -73,7 +78,7 @@ extension Plugin {
         "CNI_CONTAINERID: attached already, in \(quoted(record.namespace)): \(quoted(id.container))",
         details: "DEL has to come first")
     }
-    try deleteRecorded(id, record, network)
+    try deleteRecorded(Remains(id: id, record: record), network)
   }
 
   /// Whether the far end is where the record says.
@@ -88,10 +93,12 @@ extension Plugin {
   // MARK: The host's side
 
   /// Makes the pair and its place on the LAN, and writes down that it does.
+  ///
+  /// - Returns: the record, and whether the LAN had no member here before.
   private func attach(
     _ id: AttachmentID, lan: LANDefinition, plan: InterfacePlan, namespace: borrowing NamespaceHandle,
     _ network: HostNetwork
-  ) throws(CNIError) -> AttachmentRecord {
+  ) throws(CNIError) -> (AttachmentRecord, isFirst: Bool) {
     let descriptor = namespace.descriptor
     return try holdingLock(of: lan.bridge) { () throws(CNIError) in
       let current = try definition(of: try configuration.lan())
@@ -114,9 +121,9 @@ extension Plugin {
         try place.join(
           laid.bridge, host: id.hostInterface, mtu: lanMTU,
           .init(name: id.interface, mac: mac, mtu: mtu, namespace: descriptor))
-        try LANWiring(network: network).settle(laid)
       }
-      return record
+      let members = try CNIError.wrapping { try LANWiring(network: network).settle(laid) }
+      return (record, members == 1)
     }
   }
 
@@ -134,7 +141,7 @@ extension Plugin {
   ) throws(CNIError) -> AttachmentResult {
     var result = AttachmentResult(addresses: plan.addresses, routes: plan.routes, dns: plan.dns)
     if let manager {
-      result = try manager.add()
+      result = try addresses(from: manager, for: record)
       guard !result.addresses.isEmpty else { throw CNIError(.delegate, "\(manager.type): gave no address") }
       result.dns = plan.dns ?? result.dns
     }
@@ -147,5 +154,22 @@ extension Plugin {
     for index in result.addresses.indices { result.addresses[index].interface = 1 }
     try ContainerSide(interface: record.id.interface, namespace: namespace.descriptor).configure(result)
     return result
+  }
+
+  /// What the IPAM plug-in gives. Whether it has to be called to delete is known at any time, also to a DEL after
+  /// this process was killed.
+  private func addresses(
+    from manager: AddressManager, for record: AttachmentRecord
+  ) throws(CNIError) -> AttachmentResult {
+    var record = record
+    record.mayHaveAddresses = true
+    try attachments.save(record)
+    switch try manager.add() {
+    case .success(let result): return result
+    case .failure(let refusal):
+      record.mayHaveAddresses = false
+      try attachments.save(record)
+      throw refusal
+    }
   }
 }

@@ -42,11 +42,18 @@ struct AddressManager: Sendable {
   }
 
   /// Asks for addresses.
-  func add() throws(CNIError) -> AttachmentResult {
-    let answer = try run("ADD")
+  ///
+  /// - Returns: its refusal, after which it has given none, or what it gave.
+  /// - Throws: `CNIError` when it may have given some, but did not come to say so.
+  func add() throws(CNIError) -> Result<AttachmentResult, CNIError> {
+    let answer: [UInt8]
+    switch try run("ADD") {
+    case .failure(let refusal): return .failure(refusal)
+    case .success(let output): answer = output
+    }
     do {
       let reader = try ConfigurationReader(try JSON(parsing: answer), at: type, code: .delegate)
-      return try AttachmentResult(reader)
+      return .success(try AttachmentResult(reader))
     } catch let error as CNIError {
       throw error
     } catch {
@@ -55,13 +62,14 @@ struct AddressManager: Sendable {
   }
 
   /// Runs it with a command that has no answer but success and failure.
-  func perform(_ command: String) throws(CNIError) { _ = try run(command) }
+  func perform(_ command: String) throws(CNIError) { _ = try run(command).get() }
 
   // MARK: Running
 
-  /// - Returns: what it wrote to standard output.
-  /// - Throws: `CNIError`: its own, with its name in front, where it exited with another status than 0.
-  private func run(_ command: String) throws(CNIError) -> [UInt8] {
+  /// - Returns: what it wrote to standard output; its own error, with its name in front, where it exited with
+  ///   another status than 0 or could not be started.
+  /// - Throws: `CNIError` when it came to another end.
+  private func run(_ command: String) throws(CNIError) -> Result<[UInt8], CNIError> {
     let input = try Pipe(for: program)
     let output = try Pipe(for: program)
     let child = try spawn(command, input: input.reader, output: output.writer)
@@ -72,9 +80,9 @@ struct AddressManager: Sendable {
     }
     let exitStatus = ccontainer_exit_status(status)
     guard exitStatus >= 0 else { throw CNIError(.delegate, "\(type): ended by signal \(status & 0x7f)") }
-    guard exitStatus == 0 else { throw refusal(answer ?? [], status: exitStatus) }
+    guard exitStatus == 0 else { return .failure(refusal(answer ?? [], status: exitStatus)) }
     guard let answer else { throw CNIError(.delegate, "\(type): answered more than \(Self.longestAnswer) bytes") }
-    return answer
+    return .success(answer)
   }
 
   private static func failure(_ program: String, _ call: String, _ code: Int32) -> CNIError {

@@ -1,4 +1,5 @@
 import ChaosAPI
+import Glibc
 import NetworkAddresses
 import StateFiles
 import VirtualLAN
@@ -19,6 +20,8 @@ struct AttachmentRecord: Equatable, Sendable {
   /// CNI_ARGS.
   let arguments: String
   let configuration: JSON
+  /// Whether the IPAM plug-in may have given it addresses: from before it is asked until it refuses.
+  var mayHaveAddresses = false
 }
 
 // MARK: - JSON
@@ -39,8 +42,15 @@ extension AttachmentRecord {
     object["mtu"] = mtu.map { .number($0) }
     object["arguments"] = .string(arguments)
     // As text: inside the record its own nesting could go deeper than what can be read.
+    object["addresses"] = .bool(mayHaveAddresses)
     object["configuration"] = .string(configuration.description)
     return .object(object)
+  }
+
+  /// Whether a plug-in wrote it that knows more than this one.
+  static func isLater(_ json: JSON) -> Bool {
+    guard case .integer(let version)? = json["version"] else { return false }
+    return version > Self.version
   }
 
   /// - Throws: `CNIError` that names the key.
@@ -60,6 +70,8 @@ extension AttachmentRecord {
     mac = try reader.text("mac", as: "a MAC address")
     mtu = try reader.integer("mtu", in: LANLimits.mtu)
     arguments = try reader.requiredString("arguments")
+    // Plug-ins that did not write it yet may have asked.
+    mayHaveAddresses = try reader.flag("addresses") ?? true
     let text = try reader.requiredString("configuration")
     do throws(JSONError) {
       configuration = try JSON(parsing: text)
@@ -79,39 +91,84 @@ public struct AttachmentStore: Sendable {
   public init(folder: String = "/var/lib/chaos/cni") { self.folder = folder }
 
   private static let suffix = ".json"
+  /// Behind the name of a record that was set aside.
+  private static let damagedSuffix = ".damaged"
 
   private func path(_ id: AttachmentID) -> String { "\(folder)/\(id)\(Self.suffix)" }
 
-  /// Nil when there is none.
-  ///
-  /// - Throws: `CNIError`, also when it is damaged.
-  func load(_ id: AttachmentID) throws(CNIError) -> AttachmentRecord? {
-    let path = path(id)
-    guard let bytes = try CNIError.wrapping({ try StateFile.read(path) }) else { return nil }
-    do {
-      let record = try AttachmentRecord(json: try JSON(parsing: bytes))
-      guard record.id == id else { throw CNIError(.system, "not the file's container and interface") }
-      return record
-    } catch {
-      throw CNIError(.system, "\(path): \(error)")
+  /// Why a record that is there gives nothing.
+  enum Unreadable: Error {
+    /// It is cut, empty or noise, as a power cut leaves files: it will never say more.
+    case damaged(CNIError)
+    /// A later plug-in wrote it, or the file system refuses it: it may say something yet.
+    case withheld(CNIError)
+
+    var error: CNIError {
+      switch self {
+      case .damaged(let error), .withheld(let error): error
+      }
     }
   }
 
-  /// Every record, by container and interface, and why those that cannot be read cannot.
-  func loadAll() -> (records: [AttachmentRecord], damaged: [CNIError]) {
+  /// Nil when there is none.
+  func load(_ id: AttachmentID) throws(Unreadable) -> AttachmentRecord? {
+    let path = path(id)
+    let bytes: [UInt8]?
+    do throws(StateFile.Failure) {
+      bytes = try StateFile.read(path)
+    } catch {
+      throw error.errno == EFBIG ? .damaged(CNIError(error)) : .withheld(CNIError(error))
+    }
+    guard let bytes else { return nil }
+    do {
+      let json = try JSON(parsing: bytes)
+      if AttachmentRecord.isLater(json) {
+        throw Unreadable.withheld(CNIError(.system, "\(path): version: not one this plug-in knows"))
+      }
+      let record = try AttachmentRecord(json: json)
+      guard record.id == id else { throw CNIError(.system, "not the file's container and interface") }
+      return record
+    } catch let error as Unreadable {
+      throw error
+    } catch {
+      throw .damaged(CNIError(.system, "\(path): \(error)"))
+    }
+  }
+
+  /// Nil also for a damaged one, which says no more than a missing one.
+  func loadUnlessDamaged(_ id: AttachmentID) throws(CNIError) -> AttachmentRecord? {
+    do throws(Unreadable) {
+      return try load(id)
+    } catch {
+      guard case .damaged = error else { throw error.error }
+      return nil
+    }
+  }
+
+  /// Every record, by container and interface, and why those that cannot be read cannot. Files that are called as
+  /// no attachment is are none of the store's.
+  func loadAll() -> (records: [AttachmentRecord], unreadable: [(id: AttachmentID, why: Unreadable)]) {
     var records: [AttachmentRecord] = []
-    var damaged: [CNIError] = []
+    var unreadable: [(id: AttachmentID, why: Unreadable)] = []
     for file in StateFile.names(in: folder).sorted() where file.hasSuffix(Self.suffix) {
       let parts = file.dropLast(Self.suffix.count).split(separator: ":", maxSplits: 1)
-      do throws(CNIError) {
-        guard parts.count == 2 else { continue }
-        let id = try AttachmentID(container: String(parts[0]), interface: String(parts[1]))
+      guard parts.count == 2, let id = try? AttachmentID(container: String(parts[0]), interface: String(parts[1]))
+      else { continue }
+      do throws(Unreadable) {
         if let record = try load(id) { records.append(record) }
       } catch {
-        damaged.append(error)
+        unreadable.append((id, error))
       }
     }
-    return (records, damaged)
+    return (records, unreadable)
+  }
+
+  /// Keeps a damaged record where a person finds it and the store does not.
+  func setAside(_ id: AttachmentID) throws(CNIError) {
+    let path = path(id)
+    guard rename(path, path + Self.damagedSuffix) == 0 || errno == ENOENT else {
+      throw CNIError(StateFile.Failure(operation: "set aside", path: path, errno: errno))
+    }
   }
 
   func save(_ record: AttachmentRecord) throws(CNIError) {

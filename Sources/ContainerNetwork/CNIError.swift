@@ -82,6 +82,8 @@ extension CNIError {
       throw CNIError(error)
     } catch let error as NetlinkError {
       throw CNIError(error)
+    } catch let error as AttachmentStore.Unreadable {
+      throw error.error
     } catch let error as StateFile.Failure {
       throw CNIError(error)
     } catch {

@@ -9,7 +9,7 @@ extension Plugin {
     guard let expected = try configuration.previousResult() else {
       throw CNIError(.invalidConfiguration, "prevResult: missing")
     }
-    guard let record = try attachments.load(id) else {
+    guard let record = try CNIError.wrapping({ try attachments.load(id) }) else {
       throw .refused("CNI_CONTAINERID", "not attached by this plug-in", id.container, code: .changed)
     }
     let namespace = try containerNamespace()
@@ -102,7 +102,8 @@ private struct ContainerInspection {
     if let mac, link.address != mac {
       throw changed(subject, "its address is \(link.address?.description ?? "none"), not \(mac)")
     }
-    if let mtu = interface.mtu ?? record.mtu, Int(link.mtu) != mtu {
+    // Where the result has no place for it (before 1.1.0), a later plug-in could not say that it changed it.
+    if let mtu = interface.mtu, Int(link.mtu) != mtu {
       throw changed(subject, "its MTU is \(link.mtu), not \(mtu)")
     }
   }
@@ -115,13 +116,16 @@ private struct ContainerInspection {
     }
   }
 
-  /// Whether anything leads to the destination. Which way it leads is for the whole chain to say.
+  /// Whether anything leads to the destination. Which way it leads, and for whom, is for the whole chain to say: a
+  /// later plug-in may have moved the route to a table of its own.
   private func check(_ route: AttachmentResult.Route, _ socket: inout RouteSocket) throws {
-    let isIPv6 = route.destination.address.isIPv6
-    let isThere =
-      route.destination.prefixLength == 0
-      ? try socket.defaultRoutes().contains { $0.isIPv6 == isIPv6 }
-      : try socket.route(to: route.destination.network) != nil
-    guard isThere else { throw changed("the container", "without its route to \(route.destination)") }
+    let destination = route.destination
+    let network = IPInterface(address: destination.network, prefixLength: destination.prefixLength)
+    let sought = destination.prefixLength == 0 ? nil : network
+    let routes = try socket.routesOfAllTables(isIPv6: destination.address.isIPv6)
+    if routes.contains(where: { !$0.isLocal && $0.destination == sought }) { return }
+    // Or a wider one, which was there before.
+    if try sought != nil && socket.route(to: destination.network) != nil { return }
+    throw changed("the container", "without its route to \(destination)")
   }
 }

@@ -6,11 +6,18 @@ extension Plugin {
   func collect() throws(CNIError) {
     let valid = try configuration.validAttachments()
     let network = try network()
-    let (records, damaged) = attachments.loadAll()
-    var failures = damaged
+    let (records, unreadable) = attachments.loadAll()
+    var failures: [CNIError] = []
+    for (id, why) in unreadable where !valid.contains(id) {
+      do throws(CNIError) {
+        try putAway(id, why, network)
+      } catch {
+        failures.append(error)
+      }
+    }
     for record in records where record.network == configuration.name && !valid.contains(record.id) {
       do throws(CNIError) {
-        try deleteRecorded(record.id, record, network)
+        try deleteRecorded(Remains(id: record.id, record: record), network)
       } catch {
         failures.append(error)
       }
@@ -24,6 +31,17 @@ extension Plugin {
     throw CNIError(
       first.code, first.message,
       details: failures.count == 1 ? first.details : "and \(failures.count - 1) more that could not be cleaned up")
+  }
+
+  /// Sets a damaged record aside once its container is gone, as it is after the power cut that damaged it. Which
+  /// network the container was on nobody can tell any more: one that has its interface may be another's, and is
+  /// left to its DEL.
+  private func putAway(
+    _ id: AttachmentID, _ why: AttachmentStore.Unreadable, _ network: HostNetwork
+  ) throws(CNIError) {
+    guard case .damaged = why else { throw why.error }
+    let host = try CNIError.wrapping { try network.link(named: id.hostInterface) }
+    if host == nil { try attachments.setAside(id) }
   }
 
   /// STATUS: whether ADD could be served: there is such a LAN, the host has what it is built on, and the IPAM

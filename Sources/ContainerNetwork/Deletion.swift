@@ -8,18 +8,51 @@ extension Plugin {
   /// needed: the host's end has a name that can be worked out, and the far end goes with it.
   func delete() throws(CNIError) {
     let id = try id
-    // What a damaged record or a configuration that ADD would refuse does not say is done without.
-    let record = (try? attachments.load(id)) ?? nil
-    try detach(id, lan: lan(of: record), try network()) { () throws(CNIError) in
+    let remains = remains(of: id)
+    try detach(remains, lan: lan(of: remains.record), try network()) { () throws(CNIError) in
       if let manager = try addressManager() { return manager }
-      return try recordedManager(record)
+      return try recordedManager(remains.record)
+    }
+  }
+
+  /// What is known of an attachment that is to go.
+  struct Remains {
+    let id: AttachmentID
+    /// What was kept of it; nil also where that cannot be read.
+    let record: AttachmentRecord?
+    /// Why it cannot be read, where it may say something to somebody yet.
+    let withheld: CNIError?
+    /// Whether an IPAM plug-in may have given it addresses. Without a record none was ever asked.
+    let mayHaveAddresses: Bool
+
+    init(id: AttachmentID, record: AttachmentRecord?) {
+      self.id = id
+      self.record = record
+      withheld = nil
+      mayHaveAddresses = record?.mayHaveAddresses ?? false
+    }
+
+    fileprivate init(id: AttachmentID, unreadable: AttachmentStore.Unreadable) {
+      self.id = id
+      record = nil
+      mayHaveAddresses = true
+      if case .withheld(let error) = unreadable { withheld = error } else { withheld = nil }
+    }
+  }
+
+  /// What an unreadable record does not say is done without.
+  func remains(of id: AttachmentID) -> Remains {
+    do throws(AttachmentStore.Unreadable) {
+      return Remains(id: id, record: try attachments.load(id))
+    } catch {
+      return Remains(id: id, unreadable: error)
     }
   }
 
   /// Takes away an attachment by what was kept of it, for callers that have no configuration of it at hand.
-  func deleteRecorded(_ id: AttachmentID, _ record: AttachmentRecord?, _ network: HostNetwork) throws(CNIError) {
-    try detach(id, lan: lan(of: record), network) { () throws(CNIError) in
-      try recordedManager(record)
+  func deleteRecorded(_ remains: Remains, _ network: HostNetwork) throws(CNIError) {
+    try detach(remains, lan: lan(of: remains.record), network) { () throws(CNIError) in
+      try recordedManager(remains.record)
     }
   }
 
@@ -50,15 +83,17 @@ extension Plugin {
   /// Undoes ADD. Each part is done whatever became of the others; the record goes last and only when nothing is
   /// left to do.
   func detach(
-    _ id: AttachmentID, lan: LANDefinition?, _ network: HostNetwork,
+    _ remains: Remains, lan: LANDefinition?, _ network: HostNetwork,
     addressManager: () throws(CNIError) -> AddressManager?
   ) throws(CNIError) {
-    var failure: CNIError?
+    let id = remains.id
+    var failure = remains.withheld
     do throws(CNIError) {
       // First, because one that leases addresses from a server says goodbye through the interface.
       try addressManager()?.perform("DEL")
     } catch {
-      failure = error
+      // One that gave nothing has nothing to take back: it is called for its own good, and may fail as ADD did.
+      if remains.mayHaveAddresses { failure = failure ?? error }
     }
     do throws(CNIError) {
       if let lan {

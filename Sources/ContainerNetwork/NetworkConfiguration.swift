@@ -66,8 +66,9 @@ extension NetworkConfiguration {
   enum LANChoice: Hashable, Sendable {
     /// One that was created with `chaos lan create`.
     case named(String)
-    /// One in Megalos's own words. It lives as long as it has ports.
-    case megalos(LANDefinition)
+    /// One in Megalos's own words, which lives as long as it has ports; and the same with the device names that it
+    /// may have been made with once.
+    case megalos(LANDefinition, former: LANDefinition)
   }
 
   func lan() throws(CNIError) -> LANChoice {
@@ -77,10 +78,14 @@ extension NetworkConfiguration {
     else { throw reader.missing("vxlanId") }
     let master = try reader.string("master").flatMap { $0.isEmpty ? nil : $0 }
     let suffix = try reader.string("suffix") ?? ""
-    return .megalos(try megalos(suffix: suffix, vni: vni, master: master))
+    return .megalos(
+      try megalos(suffix: suffix, vni: vni, master: master, .current),
+      former: try megalos(suffix: suffix, vni: vni, master: master, .former))
   }
 
-  private func megalos(suffix: String, vni: VNI, master: String?) throws(CNIError) -> LANDefinition {
+  private func megalos(
+    suffix: String, vni: VNI, master: String?, _ naming: LANDefinition.MegalosNaming
+  ) throws(CNIError) -> LANDefinition {
     var underlay = LANDefinition.Underlay.automatic
     if let master {
       guard let device = InterfaceName(master) else {
@@ -93,7 +98,7 @@ extension NetworkConfiguration {
       throw reader.refused("suffix", "not letters, digits, '_', '.' and '-' with a letter or digit first", suffix)
     }
     do throws(LANError) {
-      return try LANDefinition.megalos(name: name, suffix: suffix, vni: vni, underlay: underlay)
+      return try LANDefinition.megalos(name: name, suffix: suffix, vni: vni, underlay: underlay, naming: naming)
     } catch {
       throw CNIError(error)
     }

@@ -120,19 +120,37 @@ extension Plugin {
   /// The definition of a LAN that has to be there.
   func definition(of choice: NetworkConfiguration.LANChoice) throws(CNIError) -> LANDefinition {
     switch choice {
-    case .megalos(let lan):
-      // One that was created to share a Megalos lab's bridge is kept, and knows more than the configuration.
-      guard let kept = store.loadAll().lans.first(where: { $0.bridge == lan.bridge }) else { return lan }
-      guard kept.vni == lan.vni else {
-        throw .refused("vxlanId", "not the \(kept.vni) of the LAN '\(kept.name)' with the same bridge", lan.vni)
-      }
-      return kept
+    case .megalos(let lan, let former):
+      if let kept = try keptMegalos(lan, former: former) { return kept }
+      return try isLaidOut(former, insteadOf: lan) ? former : lan
     case .named(let name):
       guard let lan = try CNIError.wrapping({ try store.load(name) }) else {
         throw CNIError(
           .invalidConfiguration, "lan: no such LAN: \(quoted(name))", details: "chaos lan create \(name) makes it")
       }
       return lan
+    }
+  }
+
+  /// The LAN that was created to share a Megalos lab's bridge, which knows more than the configuration.
+  private func keptMegalos(_ lan: LANDefinition, former: LANDefinition) throws(CNIError) -> LANDefinition? {
+    let kept = store.loadAll().lans
+    if let sharing = kept.first(where: { $0.bridge == lan.bridge }) {
+      if sharing.vni == lan.vni { return sharing }
+      throw .refused("vxlanId", "not the \(sharing.vni) of the LAN '\(sharing.name)' with the same bridge", lan.vni)
+    }
+    // A VNI has one VXLAN device on a host, whatever it is called.
+    guard let same = kept.first(where: { $0.vni == lan.vni }) else { return nil }
+    if same.bridge == former.bridge { return same }
+    throw .refused("vxlanId", "taken by the LAN '\(same.name)' with the bridge '\(same.bridge)'", lan.vni)
+  }
+
+  /// Whether containers are on the LAN by the device names of former days still.
+  private func isLaidOut(_ former: LANDefinition, insteadOf lan: LANDefinition) throws(CNIError) -> Bool {
+    guard former.vxlan != lan.vxlan else { return false }
+    let network = try network()
+    return try CNIError.wrapping {
+      try network.link(named: former.vxlan)?.vxlan?.vni == lan.vni && network.link(named: lan.vxlan) == nil
     }
   }
 

@@ -1,11 +1,35 @@
 import CDevicePage
 
 extension KernelImage {
-  /// Parses an ELF64 or ELF32 x86 executable. Total: any bytes give an image or an error.
+  /// Program headers that a file may have. Kernels have a handful; each costs work here and at every load.
+  public static let mostProgramHeaders = 256
+  /// Notes that are looked at in a file, however often its headers name the same ones.
+  public static let mostNotes = 4096
+
+  /// Parses an ELF64 or ELF32 x86 executable. Total: any bytes give an image or an error, in a time that the limits
+  /// above bound.
   ///
   /// Source: ELF-64 Object File Format 1.5; xen/elfnote.h for the note. Notes are looked for in PT_NOTE
   /// segments and, when none has the entry, in SHT_NOTE sections, as Xen's libelf does.
-  public init(parsing file: borrowing RawSpan) throws(KernelImageError) {
+  public init(parsing content: some ImageContent) throws(KernelImageError) {
+    let file = IntegerReader(content)
+    do throws(KernelImageError) {
+      try self.init(file)
+    } catch {
+      // What could not be read looks as if it was not there.
+      if let failure = file.failure { throw .unreadable(failure) }
+      throw error
+    }
+    // Notes that could not be read would only be missing.
+    if let failure = file.failure { throw .unreadable(failure) }
+  }
+
+  /// As ``init(parsing:)``, of bytes in memory.
+  public init(parsing bytes: borrowing RawSpan) throws(KernelImageError) {
+    self = try bytes.withUnsafeBytes { bytes throws(KernelImageError) in try KernelImage(parsing: bytes) }
+  }
+
+  private init(_ file: IntegerReader<some ImageContent>) throws(KernelImageError) {
     let header = try ELFHeader(file)
     let programs = try header.programHeaders(file)
     var loads: [Segment] = []
@@ -15,17 +39,26 @@ extension KernelImage {
       case ELFConstant.load:
         if program.memorySize > 0 { loads.append(try program.segment(fileLength: file.byteCount)) }
       case ELFConstant.note:
-        notes.scan(file, from: program.fileOffset, count: program.fileSize, alignment: program.alignment)
+        try notes.scan(file, from: program.fileOffset, count: program.fileSize, alignment: program.alignment)
       default: break
       }
     }
-    if notes.entry == nil { header.scanNoteSections(file, into: &notes) }
+    if notes.entry == nil { try header.scanNoteSections(file, into: &notes) }
     guard !loads.isEmpty else { throw .malformed("no loadable segment") }
+    try Self.refuseOverlaps(loads)
     guard let entry = notes.entry else { throw .noPVHEntry }
     guard let entry32 = UInt32(exactly: entry), loads.contains(where: { $0.range.contains(entry) }) else {
       throw .malformed("PVH entry 0x\(String(entry, radix: 16)) lies in no segment")
     }
     self.init(segments: loads, entry: entry32, runtime: notes.runtime)
+  }
+
+  /// What overlaps would be written twice: few bytes of a file could ask for any amount of memory to be zeroed.
+  private static func refuseOverlaps(_ segments: [Segment]) throws(KernelImageError) {
+    let ranges = segments.map(\.range).sorted { $0.lowerBound < $1.lowerBound }
+    for (range, next) in zip(ranges, ranges.dropFirst()) where next.lowerBound < range.upperBound {
+      throw .malformed("segments overlap at 0x\(String(next.lowerBound, radix: 16))")
+    }
   }
 }
 
@@ -36,22 +69,9 @@ private enum ELFConstant {
   static let x86: UInt16 = 3  // EM_386
   static let x8664: UInt16 = 62  // EM_X86_64
   static let phys32Entry: UInt32 = 18  // XEN_ELFNOTE_PHYS32_ENTRY
-  /// Where an extended count of program headers stands in section 0 (PN_XNUM): no kernel has so many.
-  static let extendedCount: UInt16 = 0xffff
 }
 
 // MARK: - Reading
-
-extension RawSpan {
-  /// A little-endian integer at a byte offset; nil when it does not lie in the span.
-  fileprivate func integer<Value: FixedWidthInteger & BitwiseCopyable>(_ offset: UInt64, as type: Value.Type)
-    -> Value?
-  {
-    guard let start = Int(exactly: offset), start >= 0, start <= byteCount - MemoryLayout<Value>.size
-    else { return nil }
-    return Value(littleEndian: unsafeLoadUnaligned(fromByteOffset: start, as: type))
-  }
-}
 
 /// The file header and where its tables are.
 private struct ELFHeader {
@@ -59,7 +79,7 @@ private struct ELFHeader {
   private let programOffset, sectionOffset: UInt64
   private let programEntrySize, programCount, sectionEntrySize, sectionCount: UInt64
 
-  init(_ file: borrowing RawSpan) throws(KernelImageError) {
+  init(_ file: IntegerReader<some ImageContent>) throws(KernelImageError) {
     guard file.integer(0, as: UInt32.self) == 0x464c_457f, file.byteCount >= 52 else { throw .notELF }
     let is64: Bool
     switch file.integer(4, as: UInt8.self) {
@@ -87,13 +107,14 @@ private struct ELFHeader {
     programCount = half(56, 44)
     sectionEntrySize = half(58, 46)
     sectionCount = half(60, 48)
-    guard programCount != UInt64(ELFConstant.extendedCount) else {
-      throw .unsupported("more than 65,534 program headers")
+    // Among them PN_XNUM, which says that the count stands elsewhere as it is too high for its field.
+    guard programCount <= KernelImage.mostProgramHeaders else {
+      throw .unsupported("more than \(KernelImage.mostProgramHeaders) program headers")
     }
   }
 
   /// Reads all program headers; one that lies outside the file is an error.
-  func programHeaders(_ file: borrowing RawSpan) throws(KernelImageError) -> [ProgramHeader] {
+  func programHeaders(_ file: IntegerReader<some ImageContent>) throws(KernelImageError) -> [ProgramHeader] {
     guard programCount > 0 else { throw .malformed("no program headers") }
     guard programEntrySize >= (is64 ? 56 : 32) else {
       throw .malformed("program header size \(programEntrySize)")
@@ -110,7 +131,8 @@ private struct ELFHeader {
   }
 
   /// Looks for notes in SHT_NOTE sections. A malformed section table just has none.
-  func scanNoteSections(_ file: borrowing RawSpan, into notes: inout Notes) {
+  func scanNoteSections(_ file: IntegerReader<some ImageContent>, into notes: inout Notes) throws(KernelImageError)
+  {
     guard sectionEntrySize >= (is64 ? 64 : 40) else { return }
     for number in 0..<sectionCount {
       let (start, overflow) = sectionOffset.addingReportingOverflow(number * sectionEntrySize)
@@ -123,7 +145,7 @@ private struct ELFHeader {
           : file.integer(start + at32, as: UInt32.self).map { UInt64($0) }
       }
       guard let offset = word(24, 16), let size = word(32, 20) else { continue }
-      notes.scan(file, from: offset, count: size, alignment: 4)
+      try notes.scan(file, from: offset, count: size, alignment: 4)
     }
   }
 }
@@ -133,7 +155,7 @@ private struct ProgramHeader {
   let fileOffset, address, fileSize, memorySize, alignment: UInt64
 
   /// Nil when the entry does not lie in the file.
-  init?(_ file: borrowing RawSpan, at start: UInt64, is64: Bool) {
+  init?(_ file: IntegerReader<some ImageContent>, at start: UInt64, is64: Bool) {
     guard start < UInt64(file.byteCount), let type = file.integer(start, as: UInt32.self) else { return nil }
     func word(_ at64: UInt64, _ at32: UInt64) -> UInt64? {
       is64
@@ -172,9 +194,12 @@ private struct ProgramHeader {
 private struct Notes {
   var entry: UInt64?
   var runtime: KernelImage.Runtime?
+  private var seen = 0
 
   /// Walks the notes in a file range; stops at the first that does not fit.
-  mutating func scan(_ file: borrowing RawSpan, from offset: UInt64, count: UInt64, alignment: UInt64) {
+  mutating func scan(
+    _ file: IntegerReader<some ImageContent>, from offset: UInt64, count: UInt64, alignment: UInt64
+  ) throws(KernelImageError) {
     let (end, overflow) = offset.addingReportingOverflow(count)
     guard !overflow, end <= UInt64(file.byteCount) else { return }
     // Notes are aligned to 4 bytes except where the segment says 8 (ELF gABI).
@@ -188,13 +213,16 @@ private struct Notes {
       let name = at + 12
       let body = (name + UInt64(nameSize) + mask) & ~mask
       guard body <= end, UInt64(bodySize) <= end - body else { return }
+      seen += 1
+      guard seen <= KernelImage.mostNotes else { throw .unsupported("more than \(KernelImage.mostNotes) notes") }
       take(file, name: name, nameSize: nameSize, type: type, body: body, bodySize: bodySize)
       at = (body + UInt64(bodySize) + mask) & ~mask
     }
   }
 
   private mutating func take(
-    _ file: borrowing RawSpan, name: UInt64, nameSize: UInt32, type: UInt32, body: UInt64, bodySize: UInt32
+    _ file: IntegerReader<some ImageContent>, name: UInt64, nameSize: UInt32, type: UInt32, body: UInt64,
+    bodySize: UInt32
   ) {
     if nameSize == 4, file.integer(name, as: UInt32.self) == 0x006e_6558 {  // "Xen\0"
       guard type == ELFConstant.phys32Entry else { return }

@@ -1,7 +1,7 @@
 /// A PVH kernel as the ELF file describes it: what to load where, and where to start.
 ///
 /// Values come from an untrusted file and are checked: every segment's file range lies in the file, every load
-/// address range lies below 4 GiB, and the entry point lies in a segment.
+/// address range lies below 4 GiB, no two overlap, and the entry point lies in a segment.
 public struct KernelImage: Equatable, Sendable {
   /// A PT_LOAD segment.
   public struct Segment: Equatable, Sendable {
@@ -40,12 +40,15 @@ public enum KernelImageError: Error, Equatable, CustomStringConvertible {
   case unsupported(String)
   case malformed(String)
   case noPVHEntry
+  /// Not the image's fault.
+  case unreadable(ImageReadError)
 
   public var description: String {
     switch self {
     case .notELF: "not an ELF file"
     case .unsupported(let what): "unsupported ELF file: \(what)"
     case .malformed(let what): "malformed ELF file: \(what)"
+    case .unreadable(let error): error.description
     case .noPVHEntry: "ELF file without a PVH entry (no XEN_ELFNOTE_PHYS32_ENTRY note)"
     }
   }

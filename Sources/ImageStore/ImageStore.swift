@@ -3,22 +3,35 @@ import Synchronization
 
 /// The images chaosd holds: files named by their digest, and names that point at digests.
 ///
-/// Named images live under the store's own folder; anonymous ones (uploaded for one create) under a folder on
-/// tmpfs and only as long as something uses them. A name is a symbolic link, so that giving it another image is
-/// one rename.
+/// Named images live under the store's own folder, and are on the disk before anybody hears that they were taken;
+/// anonymous ones (uploaded for one create) under another, only as long as something uses them, and may take so
+/// much together. A name is a symbolic link, so that giving it another image is one rename.
 public final class ImageStore: Sendable {
   /// Largest image taken, in bytes.
   public static let maxSize = 1 << 30
+  /// What anonymous images may take together where nobody says, in bytes.
+  public static let usualQuota = 4 << 30
+  /// What an upload leaves free on a disk, in bytes: a full one is everybody's trouble.
+  public static let leftFree = 64 << 20
 
   private let named, anonymous: String
-  private let state = Mutex(State())
+  /// Where anonymous images were kept before: found there, and removed when nothing uses them, but never added.
+  private let former: String?
+  private let quota: Int
+  private let flush: @Sendable (Int32) -> Int32
+  private let state: Mutex<State>
+  /// Held while names and the files they point at change, which may take as long as a disk does; how many names
+  /// were given.
+  private let naming = Mutex(0)
 
   private struct State {
-    /// Images mapped so far.
+    /// Images opened so far.
     var loaded: [Key: StoredImage] = [:]
     /// When an anonymous image was last uploaded or asked for, in monotonic seconds.
     var touched: [ImageDigest: Int] = [:]
     var uploads = 0
+    /// Of anonymous images, those still coming in among them.
+    var anonymousBytes: Int
   }
 
   private struct Key: Hashable {
@@ -37,13 +50,36 @@ public final class ImageStore: Sendable {
   /// - Parameters:
   ///   - named: folder for images with names (created when missing).
   ///   - anonymous: folder for the others; emptied of unfinished uploads.
-  public init(named: String, anonymous: String) throws(ImageStoreError) {
+  ///   - former: another folder that still holds some of the others; nil for none.
+  ///   - quota: bytes that the others may take together.
+  public convenience init(
+    named: String, anonymous: String, former: String? = nil, quota: Int = usualQuota
+  ) throws(ImageStoreError) {
+    try self.init(named: named, anonymous: anonymous, former: former, quota: quota, flush: { fsync($0) })
+  }
+
+  /// - Parameter flush: fsync(2), which a test lets fail.
+  init(
+    named: String, anonymous: String, former: String? = nil, quota: Int = usualQuota,
+    flush: @escaping @Sendable (Int32) -> Int32
+  ) throws(ImageStoreError) {
     self.named = named
     self.anonymous = anonymous
+    self.former = former
+    self.quota = quota
+    self.flush = flush
     for folder in [named, anonymous] { try Self.makeFolders(folder) }
     for folder in [named, anonymous] {
       for file in Self.files(in: folder) where file.hasPrefix(".upload-") { unlink("\(folder)/\(file)") }
     }
+    state = Mutex(
+      State(anonymousBytes: Self.files(in: anonymous).reduce(0) { $0 + Self.size("\(anonymous)/\($1)") }))
+  }
+
+  /// 0 for what is not there.
+  private static func size(_ path: String) -> Int {
+    var status = stat()
+    return lstat(path, &status) == 0 ? Int(status.st_size) : 0
   }
 
   private static func makeFolders(_ path: String) throws(ImageStoreError) {
@@ -97,24 +133,49 @@ public final class ImageStore: Sendable {
     _ digest: ImageDigest, isKernel: Bool, reference: String
   ) throws(ImageStoreError) -> StoredImage {
     let key = Key(digest: digest, isKernel: isKernel)
-    return try state.withLock { state throws(ImageStoreError) in
+    let known = state.withLock { state in
       if state.touched[digest] != nil { state.touched[digest] = Self.now() }
+      return state.loaded[key]
+    }
+    if let known { return known }
+    // Outside the lock, as all of the file is read to find out whether it is damaged.
+    let image = try open(digest, isKernel: isKernel, reference: reference)
+    return state.withLock { state in
+      // Another may have been quicker, or a good copy have come in.
       if let image = state.loaded[key] { return image }
-      guard let path = path(of: digest) else { throw .unknown(reference) }
-      let image = try StoredImage(path: path, digest: digest, isKernel: isKernel)
       state.loaded[key] = image
       return image
     }
   }
 
-  private func path(of digest: ImageDigest) -> String? {
-    ["\(named)/\(digest.hexadecimal)", "\(anonymous)/\(digest.hexadecimal)"].first { access($0, F_OK) == 0 }
+  /// The first of the digest's files that is sound; where none is, what is wrong with the first.
+  private func open(_ digest: ImageDigest, isKernel: Bool, reference: String) throws(ImageStoreError) -> StoredImage
+  {
+    var problem: ImageStoreError?
+    for path in paths(of: digest) {
+      do throws(ImageStoreError) {
+        return try StoredImage(path: path, digest: digest, isKernel: isKernel)
+      } catch {
+        problem = problem ?? error
+      }
+    }
+    throw problem ?? .unknown(reference)
   }
 
-  /// The named images, by name.
+  private func paths(of digest: ImageDigest) -> [String] {
+    [named, anonymous, former].compactMap { $0.map { "\($0)/\(digest.hexadecimal)" } }.filter {
+      access($0, F_OK) == 0
+    }
+  }
+
+  /// The named images, by name. Their bytes are not looked at, so that this takes no longer for large ones; one that
+  /// cannot be opened or parsed is left out.
   public func list() -> [Entry] {
     Self.files(in: named).compactMap { name in
-      guard let digest = digest(ofName: name), let image = try? load(digest, isKernel: true, reference: name)
+      guard let digest = digest(ofName: name),
+        let image = state.withLock({ $0.loaded[Key(digest: digest, isKernel: true)] })
+          ?? (try? StoredImage(
+            path: "\(named)/\(digest.hexadecimal)", digest: digest, isKernel: true, isKnown: true))
       else { return nil }
       var status = stat()
       lstat("\(named)/\(name)", &status)
@@ -129,22 +190,34 @@ public final class ImageStore: Sendable {
     fileprivate let file: Int32
     fileprivate let path: String
     fileprivate var digest = DigestBuilder()
+    fileprivate let isNamed: Bool
+    private let store: ImageStore
     private var size = 0
+    /// Of the store's quota, to be given back: what is stored of it stays reserved.
+    fileprivate var reserved = 0
 
-    fileprivate init(folder: String, number: Int) throws(ImageStoreError) {
-      path = "\(folder)/.upload-\(getpid())-\(number)"
-      file = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
+    fileprivate init(_ store: ImageStore, isNamed: Bool, number: Int) throws(ImageStoreError) {
+      self.store = store
+      self.isNamed = isNamed
+      path = "\(isNamed ? store.named : store.anonymous)/.upload-\(getpid())-\(number)"
+      file = Glibc.open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
       if file < 0 { throw .file("create", path, errno) }
     }
 
     deinit {
       close(file)
       unlink(path)
+      store.giveBack(reserved)
     }
 
     public func append(_ bytes: UnsafeRawBufferPointer) throws(ImageStoreError) {
       size += bytes.count
       if size > ImageStore.maxSize { throw .tooLarge(limit: ImageStore.maxSize) }
+      try store.checkDisk(bytes.count, isNamed: isNamed)
+      if !isNamed {
+        try store.reserve(bytes.count)
+        reserved += bytes.count
+      }
       digest.append(bytes)
       var rest = bytes
       while !rest.isEmpty {
@@ -158,13 +231,39 @@ public final class ImageStore: Sendable {
     }
   }
 
-  /// - Parameter isNamed: whether the image will get a name, which decides where it is kept.
-  public func beginUpload(isNamed: Bool) throws(ImageStoreError) -> Upload {
+  /// - Parameters:
+  ///   - isNamed: whether the image will get a name, which decides where it is kept.
+  ///   - size: as far as it is announced; what cannot be taken is refused before any of it comes.
+  public func beginUpload(isNamed: Bool, size: Int? = nil) throws(ImageStoreError) -> Upload {
+    if let size {
+      guard size <= Self.maxSize else { throw .tooLarge(limit: Self.maxSize) }
+      try checkDisk(size, isNamed: isNamed)
+      if !isNamed, state.withLock({ $0.anonymousBytes }) > quota - size { throw .quotaUsed(limit: quota) }
+    }
     let number = state.withLock { state in
       state.uploads += 1
       return state.uploads
     }
-    return try Upload(folder: isNamed ? named : anonymous, number: number)
+    return try Upload(self, isNamed: isNamed, number: number)
+  }
+
+  private func checkDisk(_ bytes: Int, isNamed: Bool) throws(ImageStoreError) {
+    let folder = isNamed ? named : anonymous
+    var disk = statvfs()
+    guard statvfs(folder, &disk) == 0 else { throw .file("read free space of", folder, errno) }
+    let free = UInt64(disk.f_bavail).multipliedReportingOverflow(by: UInt64(disk.f_frsize))
+    guard free.overflow || free.partialValue >= UInt64(bytes + Self.leftFree) else { throw .diskFull(folder) }
+  }
+
+  private func reserve(_ bytes: Int) throws(ImageStoreError) {
+    try state.withLock { state throws(ImageStoreError) in
+      guard state.anonymousBytes <= quota - bytes else { throw .quotaUsed(limit: quota) }
+      state.anonymousBytes += bytes
+    }
+  }
+
+  private func giveBack(_ bytes: Int) {
+    state.withLock { $0.anonymousBytes -= bytes }
   }
 
   /// Takes an uploaded image in, under a name if one is given.
@@ -176,21 +275,53 @@ public final class ImageStore: Sendable {
   ) throws(ImageStoreError) -> StoredImage {
     if let name, !Self.isName(name) { throw .file("name image", name, EINVAL) }
     let digest = upload.digest.finish()
-    let image = try StoredImage(path: upload.path, digest: digest, isKernel: isKernel)
+    let image = try StoredImage(path: upload.path, digest: digest, isKernel: isKernel, isKnown: true)
     let folder = name == nil ? anonymous : named
     let path = "\(folder)/\(digest.hexadecimal)"
-    try state.withLock { state throws(ImageStoreError) in
-      if rename(upload.path, path) < 0 { throw .file("store image", path, errno) }
-      let key = Key(digest: digest, isKernel: isKernel)
-      if state.loaded[key] == nil { state.loaded[key] = image }
-      if let name {
-        try link(name, to: digest, number: state.uploads)
-        removeUnnamed(&state)
-      } else {
-        state.touched[digest] = Self.now()
-      }
+    if let name {
+      try storeNamed(upload, image, as: path, name)
+    } else {
+      try storeAnonymous(upload, image, as: path)
+    }
+    state.withLock { state in
+      // What was opened before may have been damaged: it was sent again for a reason.
+      Self.forget(digest, &state)
+      state.loaded[Key(digest: digest, isKernel: isKernel)] = image
     }
     return image
+  }
+
+  /// The image is on the disk before its name is, and its name before anybody hears of it.
+  private func storeNamed(
+    _ upload: Upload, _ image: StoredImage, as path: String, _ name: String
+  ) throws(ImageStoreError) {
+    if flush(upload.file) < 0 { throw .file("write to the disk", upload.path, errno) }
+    try naming.withLock { names throws(ImageStoreError) in
+      if rename(upload.path, path) < 0 { throw .file("store image", path, errno) }
+      try image.noteRename()
+      try flushFolder()
+      names += 1
+      try link(name, to: image.digest, number: names)
+      try flushFolder()
+      removeUnnamed()
+    }
+  }
+
+  /// Nobody expects it to outlive the host.
+  private func storeAnonymous(_ upload: Upload, _ image: StoredImage, as path: String) throws(ImageStoreError) {
+    state.withLock { $0.touched[image.digest] = Self.now() }
+    let replaced = Self.size(path)
+    if rename(upload.path, path) < 0 { throw .file("store image", path, errno) }
+    try image.noteRename()
+    upload.reserved = replaced
+  }
+
+  /// Has the disk know which files the named folder holds.
+  private func flushFolder() throws(ImageStoreError) {
+    let folder = Glibc.open(named, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard folder >= 0 else { throw .file("open folder", named, errno) }
+    defer { close(folder) }
+    if flush(folder) < 0 { throw .file("write to the disk", named, errno) }
   }
 
   private func link(_ name: String, to digest: ImageDigest, number: Int) throws(ImageStoreError) {
@@ -208,20 +339,20 @@ public final class ImageStore: Sendable {
   /// Forgets a name, and the image when no other name has it.
   public func remove(_ name: String) throws(ImageStoreError) {
     guard digest(ofName: name) != nil else { throw .unknown(name) }
-    try state.withLock { state throws(ImageStoreError) in
+    try naming.withLock { _ throws(ImageStoreError) in
       if unlink("\(named)/\(name)") < 0 { throw .file("remove image", name, errno) }
-      removeUnnamed(&state)
+      removeUnnamed()
     }
   }
 
-  /// Removes files of the named folder that no name points at.
-  private func removeUnnamed(_ state: inout State) {
+  /// Removes files of the named folder that no name points at. Called with `naming` held.
+  private func removeUnnamed() {
     let files = Self.files(in: named)
     let used = Set(files.compactMap { digest(ofName: $0) })
     for file in files {
       if let digest = ImageDigest(file), !used.contains(digest) {
         unlink("\(named)/\(file)")
-        Self.forget(digest, &state)
+        state.withLock { Self.forget(digest, &$0) }
       }
     }
   }
@@ -233,13 +364,17 @@ public final class ImageStore: Sendable {
 
   /// Removes anonymous images that nothing uses and that nobody asked for in the last minute.
   public func removeUnused(inUse: Set<ImageDigest>) {
-    for file in Self.files(in: anonymous) {
-      guard let digest = ImageDigest(file), !inUse.contains(digest) else { continue }
-      state.withLock { state in
-        if let touched = state.touched[digest], Self.now() - touched < 60 { return }
-        unlink("\(anonymous)/\(file)")
-        state.touched[digest] = nil
-        Self.forget(digest, &state)
+    for folder in [anonymous, former].compactMap({ $0 }) {
+      for file in Self.files(in: folder) {
+        guard let digest = ImageDigest(file), !inUse.contains(digest) else { continue }
+        state.withLock { state in
+          if let touched = state.touched[digest], Self.now() - touched < 60 { return }
+          let size = Self.size("\(folder)/\(file)")
+          unlink("\(folder)/\(file)")
+          if folder == anonymous { state.anonymousBytes -= size }
+          state.touched[digest] = nil
+          Self.forget(digest, &state)
+        }
       }
     }
   }

@@ -1,53 +1,147 @@
 import DomainBuilder
 import Glibc
+import Synchronization
 
-/// An image of the store, mapped read-only. Files of the store are never written again once they have their
-/// digest's name, so that the mapping does not change under a reader.
+/// An image of the store.
 ///
-/// Invariant: `base` points at `size` mapped bytes until `deinit` (nil when `size` is 0).
-public final class StoredImage: @unchecked Sendable {
+/// Files of the store are written only once, before they have their digest's name; but a disk fails, and root can
+/// write anything. So bytes are read and never mapped, their digest is checked when the file is first opened, and
+/// again when its status says that it was written since.
+public final class StoredImage: Sendable {
   public let digest: ImageDigest
   public let size: Int
   /// What the image is as a kernel; nil for a ramdisk.
   public let kernel: KernelImage?
-  private let base: UnsafeMutableRawPointer?
+  private let file: ImageFile
+  /// How the file was when its bytes were last known to be those of the digest.
+  private let sound: Mutex<FileStatus>
 
-  /// - Throws: ``ImageStoreError`` when the file cannot be mapped or, for a kernel, loaded.
-  init(path: String, digest: ImageDigest, isKernel: Bool) throws(ImageStoreError) {
-    let file = open(path, O_RDONLY | O_CLOEXEC)
-    guard file >= 0 else { throw .file("open image", path, errno) }
-    defer { close(file) }
-    var status = stat()
-    guard fstat(file, &status) == 0 else { throw .file("read size of image", path, errno) }
-    size = Int(status.st_size)
-    if size > 0 {
-      let mapped = mmap(nil, size, PROT_READ, MAP_PRIVATE, file, 0)
-      guard mapped != MAP_FAILED else { throw .file("map image", path, errno) }
-      base = mapped
-    } else {
-      base = nil
-    }
+  /// - Parameter isKnown: the bytes are known to be those of the digest, and are not read to find out.
+  /// - Throws: ``ImageStoreError`` when the file cannot be read, is damaged or, for a kernel, cannot be booted.
+  init(path: String, digest: ImageDigest, isKernel: Bool, isKnown: Bool = false) throws(ImageStoreError) {
+    let file = try ImageFile(path)
+    let status = try file.status()
+    if !isKnown { try Self.check(file, digest) }
     self.digest = digest
-    let bytes = UnsafeRawBufferPointer(start: base, count: size)
-    guard isKernel else {
-      kernel = nil
-      return
-    }
-    do {
-      kernel = try KernelImage(parsing: bytes.bytes)
+    self.file = file
+    size = file.byteCount
+    do throws(KernelImageError) {
+      kernel = isKernel ? try KernelImage(parsing: file) : nil
+    } catch .unreadable(let error) {
+      throw ImageStoreError(digest, error)
     } catch {
-      if let base { munmap(base, size) }
       throw .notAKernel(error)
+    }
+    // What was parsed is what was checked.
+    guard try file.status() == status else { throw .damaged(digest) }
+    sound = Mutex(status)
+  }
+
+  /// To be called when the file was renamed, which changes its status and not its bytes.
+  func noteRename() throws(ImageStoreError) {
+    let status = try file.status()
+    sound.withLock { $0 = status }
+  }
+
+  /// Hands over the image's bytes, to be read as they are needed during `body`.
+  ///
+  /// - Throws: what `body` throws, or ``ImageStoreError/damaged(_:)`` when the bytes are not, or may in the
+  ///   meantime not have been, those of the image.
+  public func withBytes<Result>(_ body: (ImageFile) throws -> Result) throws -> Result {
+    let before = try checkedStatus()
+    let result: Result
+    do {
+      result = try body(file)
+    } catch let error as ImageReadError {
+      throw ImageStoreError(digest, error)
+    }
+    guard try file.status() == before else { throw ImageStoreError.damaged(digest) }
+    return result
+  }
+
+  /// The file's status, with its bytes known to be those of the digest.
+  private func checkedStatus() throws(ImageStoreError) -> FileStatus {
+    let status = try file.status()
+    if sound.withLock({ $0 == status }) { return status }
+    try Self.check(file, digest)
+    sound.withLock { $0 = status }
+    return status
+  }
+
+  private static func check(_ file: ImageFile, _ digest: ImageDigest) throws(ImageStoreError) {
+    let found: ImageDigest
+    do throws(ImageReadError) {
+      found = try file.digest()
+    } catch {
+      throw ImageStoreError(digest, error)
+    }
+    guard found == digest else { throw .damaged(digest) }
+  }
+}
+
+/// What of a file's status changes when somebody writes to it.
+struct FileStatus: Equatable {
+  let size: Int
+  let modified, changed: [Int]
+
+  init(_ status: stat) {
+    size = Int(status.st_size)
+    modified = [status.st_mtim.tv_sec, status.st_mtim.tv_nsec]
+    changed = [status.st_ctim.tv_sec, status.st_ctim.tv_nsec]
+  }
+}
+
+/// An open file of the store.
+public final class ImageFile: ImageContent, Sendable {
+  private let descriptor: Int32
+  private let path: String
+  /// When it was opened.
+  public let byteCount: Int
+
+  fileprivate init(_ path: String) throws(ImageStoreError) {
+    descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+    guard descriptor >= 0 else { throw .file("open image", path, errno) }
+    self.path = path
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else {
+      let code = errno
+      close(descriptor)
+      throw .file("read size of image", path, code)
+    }
+    byteCount = Int(status.st_size)
+  }
+
+  deinit { close(descriptor) }
+
+  fileprivate func status() throws(ImageStoreError) -> FileStatus {
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else { throw .file("read status of image", path, errno) }
+    return FileStatus(status)
+  }
+
+  public func read(at offset: Int, into buffer: UnsafeMutableRawBufferPointer) throws(ImageReadError) {
+    var done = 0
+    while done < buffer.count {
+      let count = pread(descriptor, buffer.baseAddress! + done, buffer.count - done, offset + done)
+      if count < 0 {
+        if errno == EINTR { continue }
+        throw ImageReadError(errno: errno, "read \(path): \(String(cString: strerror(errno)))")
+      }
+      if count == 0 { throw ImageReadError(errno: nil, "read \(path): the file has become shorter") }
+      done += count
     }
   }
 
-  deinit { if let base { munmap(base, size) } }
-
-  /// The image's bytes, valid during `body`.
-  public func withBytes<Result, Failure: Error>(
-    _ body: (UnsafeRawBufferPointer) throws(Failure) -> Result
-  ) throws(Failure) -> Result {
-    try body(UnsafeRawBufferPointer(start: base, count: size))
+  fileprivate func digest() throws(ImageReadError) -> ImageDigest {
+    let piece = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 18, alignment: 16)
+    defer { piece.deallocate() }
+    var builder = DigestBuilder()
+    for start in stride(from: 0, to: byteCount, by: piece.count) {
+      let part = UnsafeMutableRawBufferPointer(rebasing: piece[..<min(piece.count, byteCount - start)])
+      try read(at: start, into: part)
+      builder.append(UnsafeRawBufferPointer(part))
+    }
+    return builder.finish()
   }
 }
 
@@ -56,14 +150,30 @@ public enum ImageStoreError: Error, CustomStringConvertible {
   case file(String, String, Int32)
   case notAKernel(KernelImageError)
   case tooLarge(limit: Int)
+  /// Images without a name take all that they may.
+  case quotaUsed(limit: Int)
+  /// So little would be left of the disk that others of its users would fail.
+  case diskFull(String)
   case unknown(String)
+  /// The stored bytes are not those that were stored.
+  case damaged(ImageDigest)
+  case unreadable(ImageDigest, ImageReadError)
+
+  /// A file that ends early is damaged as one with other bytes is.
+  fileprivate init(_ digest: ImageDigest, _ error: ImageReadError) {
+    self = error.errno == nil ? .damaged(digest) : .unreadable(digest, error)
+  }
 
   public var description: String {
     switch self {
     case .file(let operation, let path, let code): "\(operation) \(path): \(String(cString: strerror(code)))"
     case .notAKernel(let error): error.description
     case .tooLarge(let limit): "larger than \(limit >> 20) MiB"
+    case .quotaUsed(let limit): "images without a name would take more than \(limit >> 20) MiB together"
+    case .diskFull(let folder): "too little room is left on the disk of \(folder)"
     case .unknown(let reference): "no such image: '\(reference)'"
+    case .damaged(let digest): "the stored image \(digest) is damaged: add it again"
+    case .unreadable(let digest, let error): "the stored image \(digest) cannot be read: \(error)"
     }
   }
 }

@@ -15,19 +15,25 @@ public struct DomainRecord: Equatable, Sendable {
 
   /// The domain's handle in the hypervisor, which is the guest's UUID.
   public var handle: DomainHandle
+  /// The domain's number; nil until it is made (`building`), and in records of version 1.
+  public var domain: DomainID?
   public var phase: Phase
   public var flavour: Flavour
+  /// The taps made for it; nil until they are all made, and in records of version 1.
+  public var taps: [GuestTap]?
   /// Present from `starting` on.
   public var guest: GuestRecord?
   /// Where a hot shell's start info is, when that is not the ABI's frame.
   public var startInfoFrame: UInt64?
 
   public init(
-    handle: DomainHandle, phase: Phase, flavour: Flavour, guest: GuestRecord? = nil,
-    startInfoFrame: UInt64? = nil
+    handle: DomainHandle, domain: DomainID? = nil, phase: Phase, flavour: Flavour, taps: [GuestTap]? = nil,
+    guest: GuestRecord? = nil, startInfoFrame: UInt64? = nil
   ) {
     self.startInfoFrame = startInfoFrame
     self.handle = handle
+    self.domain = domain
+    self.taps = taps
     self.phase = phase
     self.flavour = flavour
     self.guest = guest
@@ -41,21 +47,32 @@ public struct GuestRecord: Equatable, Sendable {
   public var imageName: String?
   public var kernel: ImageDigest
   public var ramdisk: ImageDigest?
-  /// The device page version the image speaks; nil for one that knows nothing of the page.
+  public var bus: DeviceBus
+  /// The device page version the image speaks; nil unless the bus is noxs.
   public var runtimeABI: Int?
   public var commandLine: String
-  /// Seconds since 1970.
+  /// Seconds since 1970; when its present domain was made.
   public var created: Int
   public var vifs: [VifRecord]
+  /// What becomes of it when it ends by itself.
+  public var policies = GuestPolicies()
+  /// Started again with the host.
+  public var autostart = false
+  /// The names of guests that are started before it then.
+  public var after: [String] = []
+  public var scheduling = Scheduling()
+  /// How often it was made again.
+  public var restarts = 0
 
   public init(
-    name: String, imageName: String?, kernel: ImageDigest, ramdisk: ImageDigest?, runtimeABI: Int?,
-    commandLine: String, created: Int, vifs: [VifRecord]
+    name: String, imageName: String?, kernel: ImageDigest, ramdisk: ImageDigest?, bus: DeviceBus,
+    runtimeABI: Int?, commandLine: String, created: Int, vifs: [VifRecord]
   ) {
     self.name = name
     self.imageName = imageName
     self.kernel = kernel
     self.ramdisk = ramdisk
+    self.bus = bus
     self.runtimeABI = runtimeABI
     self.commandLine = commandLine
     self.created = created
@@ -99,41 +116,61 @@ public struct VifRecord: Equatable, Sendable {
 // MARK: - JSON
 
 extension DomainRecord {
-  /// Raised when a record of an older chaosd can no longer be read.
-  static let version: Int64 = 1
+  /// Raised when an older chaosd would misunderstand a record. Version 1 had neither the domain's number nor its taps
+  /// nor the bus; it is still read.
+  static let version = 2
+  /// The newest version that this chaosd reads.
+  public static var newestVersion: Int { version }
+  private static let oldestVersion = 1
 
   var json: JSON {
     var object = JSONObject()
-    object["version"] = .integer(Self.version)
+    object["version"] = .number(Self.version)
     object["uuid"] = .string(handle.uuid)
+    object["domain"] = domain.map { .number(Int($0.rawValue)) }
     object["phase"] = .string(phase.rawValue)
     object["flavour"] = flavour.json
+    object["taps"] = taps.map { .array($0.map(\.json)) }
     object["guest"] = guest?.json
     object["startInfo"] = startInfoFrame.map { .number($0) }
     return .object(object)
   }
 
-  /// Nil when the record is damaged or of another version. Every value is in the range it had when it was
-  /// written, so that what reads it need not look again.
-  init?(json: JSON) {
-    do {
-      try self.init(reading: json)
+  /// Why a record was not read.
+  enum Unreadable: Error, Equatable {
+    case damaged
+    /// Written by a later chaosd.
+    case newer(version: Int)
+  }
+
+  /// Every value is in the range it had when it was written, so that what reads it need not look again.
+  init(json: JSON) throws(Unreadable) {
+    guard let version = json["version"]?.int, version >= Self.oldestVersion else { throw .damaged }
+    if version > Self.version { throw .newer(version: version) }
+    do throws(DamagedRecord) {
+      try self.init(reading: json, version: version)
     } catch {
-      return nil
+      throw .damaged
     }
   }
 
-  private init(reading json: JSON) throws(DamagedRecord) {
-    guard json["version"] == .integer(Self.version) else { throw DamagedRecord() }
+  private init(reading json: JSON, version: Int) throws(DamagedRecord) {
     self.init(
       handle: try json.member("uuid", \.text, DomainHandle.init(uuid:)),
+      domain: json["domain"] == nil
+        ? nil : DomainID(rawValue: UInt16(try json.integer("domain", in: 1...Int(UInt16.max)))),
       phase: try json.member("phase", \.text, Phase.init),
-      flavour: try Flavour(reading: try json.member("flavour")))
-    guest = try json["guest"].map { json throws(DamagedRecord) in try GuestRecord(reading: json) }
+      flavour: try Flavour(reading: try json.member("flavour")),
+      startInfoFrame: json["startInfo"] == nil
+        ? nil : UInt64(try json.integer("startInfo", in: 0...Int(UInt32.max))))
+    taps = try json["taps"].map { taps throws(DamagedRecord) in try [GuestTap](reading: taps) }
+    guest = try json["guest"].map { json throws(DamagedRecord) in
+      try GuestRecord(reading: json, version: version)
+    }
   }
 
-  /// The vifs that have a tap.
-  var vifSlots: Set<Int> { guest.map { Set($0.vifs.map(\.slot)) } ?? Set(0..<flavour.vifs) }
+  /// Which domain it is of; nil while nobody knows its number.
+  public var identity: DomainIdentity? { domain.map { DomainIdentity(domain: $0, handle: handle) } }
 }
 
 /// A record that no chaosd wrote so.
@@ -170,6 +207,31 @@ extension JSON {
   }
 }
 
+extension GuestTap {
+  fileprivate var json: JSON {
+    var object = JSONObject()
+    object["slot"] = .number(slot)
+    object["name"] = .string(name.description)
+    object["index"] = .number(Int(index.rawValue))
+    return .object(object)
+  }
+
+  fileprivate init(reading json: JSON) throws(DamagedRecord) {
+    self.init(
+      slot: try json.integer("slot", in: 0...CreateRequest.mostVifs - 1),
+      name: try json.member("name", \.text, { InterfaceName($0) }),
+      index: try json.member("index", \.int) { Int32(exactly: $0).flatMap { InterfaceIndex(rawValue: $0) } })
+  }
+}
+
+extension [GuestTap] {
+  fileprivate init(reading json: JSON) throws(DamagedRecord) {
+    guard case .array(let taps) = json else { throw DamagedRecord() }
+    self = try taps.map { tap throws(DamagedRecord) in try GuestTap(reading: tap) }
+    if Set(map(\.slot)).count < count { throw DamagedRecord() }
+  }
+}
+
 extension Flavour {
   var json: JSON {
     var object = JSONObject()
@@ -200,23 +262,32 @@ extension GuestRecord {
     object["image"] = imageName.map { .string($0) }
     object["kernel"] = .string(kernel.hexadecimal)
     object["ramdisk"] = ramdisk.map { .string($0.hexadecimal) }
+    object["bus"] = .string(bus.rawValue)
     object["abi"] = runtimeABI.map { .number($0) }
     object["cmdline"] = .string(commandLine)
     object["created"] = .number(created)
     object["vifs"] = .array(vifs.map(\.json))
+    object["policies"] = policies.json
+    object["autostart"] = autostart ? .bool(true) : nil
+    object["after"] = after.isEmpty ? nil : .array(after.map { .string($0) })
+    object["scheduling"] = scheduling == Scheduling() ? nil : scheduling.json
+    object["restarts"] = .number(restarts)
     return .object(object)
   }
 
   /// The last second that the device page can hold, in nanoseconds.
   private static let latest = Int(UInt64.max / 1_000_000_000)
 
-  fileprivate init(reading json: JSON) throws(DamagedRecord) {
+  fileprivate init(reading json: JSON, version: Int) throws(DamagedRecord) {
     guard case .array(let vifs) = try json.member("vifs") else { throw DamagedRecord() }
+    // Version 1 had one bus, and kernels that know nothing of it.
+    let bus: DeviceBus =
+      version == 1 ? (json["abi"] == nil ? .none : .noxs) : try json.member("bus", \.text, DeviceBus.init)
     self.init(
       name: try json.string("name", atMost: Names.longestName),
       imageName: try json.optional("image") { $0 },
       kernel: try json.member("kernel", \.text, ImageDigest.init),
-      ramdisk: try json.optional("ramdisk", ImageDigest.init),
+      ramdisk: try json.optional("ramdisk", ImageDigest.init), bus: bus,
       runtimeABI: json["abi"] == nil ? nil : try json.integer("abi", in: 0...Int(UInt32.max)),
       commandLine: try json.string("cmdline", atMost: CreateRequest.longestCmdline),
       created: try json.integer("created", in: 0...Self.latest),
@@ -224,6 +295,35 @@ extension GuestRecord {
         try VifRecord(reading: json, position: position)
       })
     if Set(self.vifs.map(\.slot)).count < self.vifs.count { throw DamagedRecord() }
+    if version > 1 { try readLifeCycle(json) }
+  }
+
+  /// What version 1 had nothing of.
+  private mutating func readLifeCycle(_ json: JSON) throws(DamagedRecord) {
+    restarts = try json.integer("restarts", in: 0...Int.max)
+    after = try json["after"].map { names throws(DamagedRecord) in try [String](reading: names) } ?? []
+    switch json["autostart"] {
+    case nil: autostart = false
+    case .bool(let flag)?: autostart = flag
+    default: throw DamagedRecord()
+    }
+    let policies = try json.member("policies")
+    do throws(APIError) {
+      self.policies = try GuestPolicies(json: policies, at: "policies")
+      if let json = json["scheduling"] { scheduling = try Scheduling(json: json, at: "scheduling") }
+    } catch {
+      throw DamagedRecord()
+    }
+  }
+}
+
+extension [String] {
+  fileprivate init(reading json: JSON) throws(DamagedRecord) {
+    guard case .array(let elements) = json else { throw DamagedRecord() }
+    self = try elements.map { element throws(DamagedRecord) in
+      guard let text = element.text else { throw DamagedRecord() }
+      return text
+    }
   }
 }
 

@@ -10,11 +10,10 @@ import Xen
 ///
 /// Keeps the start info and device page mapped, so that telling costs no hypercall.
 public final class DomainShell: Sendable {
-  public let handle: DomainHandle
-  public let domain: DomainID
+  public let identity: DomainIdentity
   public let flavour: Flavour
-  /// The vif slots that have a tap: those of the flavour, until vifs are added to or removed from a guest.
-  private let slots: Mutex<Set<Int>>
+  /// By slot: those of the flavour, until vifs are added to or removed from a guest.
+  private let tapsBySlot: Mutex<[Int: GuestTap]>
   private let pages: Mutex<Pages>
 
   private struct Pages: ~Copyable {
@@ -25,57 +24,45 @@ public final class DomainShell: Sendable {
 
   /// - Parameters:
   ///   - pages: the start info and the device page; nil for a domain that can only be torn down.
-  ///   - slots: the vifs that have a tap; nil: the flavour's.
+  ///   - startInfoFrame: where the first of them is; nil: at the ABI's place.
   init(
-    handle: DomainHandle, domain: DomainID, flavour: Flavour, pages: consuming ForeignMapping?,
-    slots: Set<Int>? = nil
+    identity: DomainIdentity, flavour: Flavour, taps: [GuestTap], pages: consuming ForeignMapping?,
+    startInfoFrame: UInt64? = nil
   ) {
-    self.handle = handle
-    self.domain = domain
+    self.identity = identity
     self.flavour = flavour
-    self.slots = Mutex(slots ?? Set(0..<flavour.vifs))
-    self.pages = Mutex(Pages(mapping: pages))
+    tapsBySlot = Mutex(Dictionary(uniqueKeysWithValues: taps.map { ($0.slot, $0) }))
+    self.pages = Mutex(Pages(mapping: pages, startInfoFrame: startInfoFrame ?? Slots.startInfoFrame))
   }
 
-  /// The name of the tap of a domain's vif slot.
-  static func tapName(_ domain: DomainID, slot: Int) -> InterfaceName {
+  public var domain: DomainID { identity.domain }
+  public var handle: DomainHandle { identity.handle }
+
+  /// The name that the tap of a domain's vif slot is given.
+  public static func name(ofTap slot: Int, of domain: DomainID) -> InterfaceName {
     InterfaceName("ch\(domain).\(slot)")!
   }
 
-  /// How the back-end knows the domain.
-  public var key: ControlProtocol.DomainKey { ControlProtocol.DomainKey(domain: domain, handle: handle) }
-
   /// The taps, by slot.
-  public var taps: [(slot: Int, name: InterfaceName)] {
-    slots.withLock { $0.sorted() }.map { ($0, Self.tapName(domain, slot: $0)) }
-  }
+  public var taps: [GuestTap] { tapsBySlot.withLock { $0.values.sorted { $0.slot < $1.slot } } }
 
-  public func tap(slot: Int) -> InterfaceName { Self.tapName(domain, slot: slot) }
+  /// The tap of a slot; nil when it has none.
+  public func tap(slot: Int) -> GuestTap? { tapsBySlot.withLock { $0[slot] } }
 
-  /// Notes that a slot has a tap from now on, or no longer.
-  func setHasTap(_ hasTap: Bool, slot: Int) {
-    slots.withLock { slots in
-      if hasTap { slots.insert(slot) } else { slots.remove(slot) }
-    }
-  }
+  /// Notes that a slot has a tap from now on.
+  func add(_ tap: GuestTap) { tapsBySlot.withLock { $0[tap.slot] = tap } }
 
-  /// The domain and the slot that a tap's name says it belongs to; nil when the name is not one of ours.
-  public static func owner(ofTap name: String) -> (domain: DomainID, slot: Int)? {
-    let parts = name.split(separator: ".", omittingEmptySubsequences: false)
-    guard parts.count == 2, parts[0].hasPrefix("ch"), let id = UInt16(parts[0].dropFirst(2)),
-      let slot = UInt8(parts[1])
-    else { return nil }
-    // Numbers can be written in other ways ("07", "+7"), but not by us.
-    let domain = DomainID(rawValue: id)
-    let isOurs = slot < Slots.maxVifs && tapName(domain, slot: Int(slot)).description == name
-    return isOurs ? (domain, Int(slot)) : nil
-  }
+  /// Notes that a slot has no tap any more.
+  func removeTap(slot: Int) { tapsBySlot.withLock { _ = $0.removeValue(forKey: slot) } }
 
   /// What is written down of the shell once it is ready.
-  var record: DomainRecord {
+  var record: DomainRecord { record(.shell) }
+
+  /// What is written down of the domain in a phase.
+  public func record(_ phase: DomainRecord.Phase, guest: GuestRecord? = nil) -> DomainRecord {
     let frame = pages.withLock { $0.startInfoFrame }
     return DomainRecord(
-      handle: handle, phase: .shell, flavour: flavour,
+      handle: handle, domain: domain, phase: phase, flavour: flavour, taps: taps, guest: guest,
       startInfoFrame: frame == Slots.startInfoFrame ? nil : frame)
   }
 
@@ -133,9 +120,17 @@ public final class DomainShell: Sendable {
 
   /// The same domain under another handle. This object gives its pages up.
   func renamed(to handle: DomainHandle) -> DomainShell {
+    let frame = pages.withLock { $0.startInfoFrame }
     let mapping = pages.withLock { $0.mapping.take() }
     return DomainShell(
-      handle: handle, domain: domain, flavour: flavour, pages: mapping, slots: slots.withLock { $0 })
+      identity: DomainIdentity(domain: domain, handle: handle), flavour: flavour, taps: taps, pages: mapping,
+      startInfoFrame: frame)
+  }
+
+  /// The same domain under another handle, without its pages.
+  func standIn(_ handle: DomainHandle) -> DomainShell {
+    DomainShell(
+      identity: DomainIdentity(domain: domain, handle: handle), flavour: flavour, taps: taps, pages: nil)
   }
 
   /// Lets go of the pages; a domain is gone only when nobody maps it.

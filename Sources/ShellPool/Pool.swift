@@ -2,6 +2,7 @@ import Backends
 import Dispatch
 import Glibc
 import Synchronization
+import Threads
 import Xen
 
 /// The shells kept ready, by flavour, and the thread that refills them.
@@ -12,17 +13,17 @@ public final class Pool: Sendable {
   /// What the pool needs of the daemon around it.
   public struct Environment: Sendable {
     /// The images of a hot flavour; nil when they are no longer there.
-    public var images: @Sendable (Flavour.HotImage) -> ShellBuilder.Images?
+    public var images: @Sendable (Flavour.HotImage) -> BootImages?
     /// Whether the host has room for so many more pages.
     public var hasRoom: @Sendable (_ pages: Int) -> Bool
     /// Called before each step of a prepare.
-    public var observe: Procedure.Observer?
+    public var observe: StepObserver?
     /// Takes one line for the operator.
     public var report: @Sendable (String) -> Void
 
     public init(
-      images: @escaping @Sendable (Flavour.HotImage) -> ShellBuilder.Images?,
-      hasRoom: @escaping @Sendable (_ pages: Int) -> Bool, observe: Procedure.Observer?,
+      images: @escaping @Sendable (Flavour.HotImage) -> BootImages?,
+      hasRoom: @escaping @Sendable (_ pages: Int) -> Bool, observe: StepObserver?,
       report: @escaping @Sendable (String) -> Void
     ) {
       self.images = images
@@ -182,6 +183,20 @@ public final class Pool: Sendable {
     }
   }
 
+  /// Takes exactly this shell off its shelf, for whoever has to mend it; nil when it is there no more. It is the
+  /// caller's from then on.
+  public func withdraw(_ identity: DomainIdentity) -> DomainShell? {
+    state.withLock { state in
+      for flavour in state.order {
+        guard let index = state.shelves[flavour]?.ready.firstIndex(where: { $0.identity == identity }) else {
+          continue
+        }
+        return state.shelves[flavour]?.ready.remove(at: index)
+      }
+      return nil
+    }
+  }
+
   // MARK: Filling and draining
 
   /// Starts refilling again after ``drain()``.
@@ -224,8 +239,8 @@ public final class Pool: Sendable {
   }
 
   /// Starts the refilling thread.
-  public func start() {
-    BackgroundThread.start(name: "chaos-pool", niceness: 10) { [self] in
+  public func start() throws(BackgroundThread.Failure) {
+    try BackgroundThread.start(name: "chaos-pool", niceness: 10) { [self] in
       while !state.withLock({ $0.isStopped }) {
         if !refillOne() { _ = wake.wait(timeout: .now() + .seconds(1)) }
       }
@@ -272,14 +287,14 @@ public final class Pool: Sendable {
   }
 
   private func build(_ flavour: Flavour) throws -> DomainShell {
-    var images: ShellBuilder.Images?
+    var images: BootImages?
     if let hot = flavour.image {
       guard let found = environment.images(hot) else {
         throw XenError(call: "find the flavour's image", domain: nil, errno: ENOENT)
       }
       images = found
     }
-    return try builder.build(flavour, handle: .random(), images: images) { [self] step in
+    return try builder.build(flavour, images: images) { [self] step in
       giveWay()
       environment.observe?(step)
     }
@@ -310,10 +325,8 @@ public final class Pool: Sendable {
   }
 
   private func tearDown(_ shell: DomainShell) {
-    do {
-      try builder.tearDown(shell)
-    } catch {
-      environment.report("pool: cannot give back the shell in domain \(shell.domain): \(error)")
+    if let error = builder.abandon(shell, observe: environment.observe) {
+      environment.report("pool: the shell in domain \(shell.domain) is given back later: \(error)")
     }
   }
 }

@@ -1,24 +1,34 @@
-/// A life-cycle operation as a list of small named steps, each with its undo. When one fails, the undos of those
-/// that were done run in reverse, so that nothing of the operation is left.
-public struct Procedure: ~Copyable {
+/// The steps of an operation, by the names that traces and crash tests know them by.
+public protocol OperationSteps: RawRepresentable<String>, CaseIterable, Sendable {
+  /// "create", "destroy": what the steps are of.
+  static var operation: String { get }
+}
+
+extension OperationSteps {
+  /// `operation: step`.
+  public var fullName: String { "\(Self.operation): \(rawValue)" }
+
+  /// Every step's full name, in order.
+  public static var allNames: [String] { allCases.map(\.fullName) }
+}
+
+/// A life-cycle operation as a list of small named steps, some with an undo. When one fails, the undos of those
+/// that were done run in reverse.
+public struct Procedure<Steps: OperationSteps>: ~Copyable {
   /// Called with `operation: step` before each step. The daemon hooks crash injection in here, and the pool's
   /// refiller gives way to creates.
-  public typealias Observer = @Sendable (String) -> Void
+  public typealias Observer = StepObserver
 
-  private let name: StaticString
   private let observe: Observer?
   private var undos: [() -> Void] = []
 
-  public init(_ name: StaticString, observe: Observer?) {
-    self.name = name
-    self.observe = observe
-  }
+  public init(observe: Observer?) { self.observe = observe }
 
   /// Does one step. `undo` is remembered when `body` succeeds and gets what it returned.
   public mutating func step<Result>(
-    _ step: StaticString, _ body: () throws -> Result, undo: ((Result) -> Void)? = nil
+    _ step: Steps, _ body: () throws -> Result, undo: ((Result) -> Void)? = nil
   ) throws -> Result {
-    observe?("\(name): \(step)")
+    observe?(step.fullName)
     let result = try body()
     if let undo { undos.append { undo(result) } }
     return result
@@ -29,3 +39,6 @@ public struct Procedure: ~Copyable {
     while let undo = undos.popLast() { undo() }
   }
 }
+
+/// Called with `operation: step` before each step of any operation.
+public typealias StepObserver = @Sendable (String) -> Void

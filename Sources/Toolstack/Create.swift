@@ -8,15 +8,23 @@ import VirtualLAN
 import Xen
 
 /// A create whose every value was checked and found possible.
-private struct Plan {
+struct Plan {
   let request: CreateRequest
   let name: String
   /// Chosen by the client; nil: the shell's own becomes the guest's.
   let handle: DomainHandle?
   /// The flavour with its image.
   let flavour: Flavour
-  let images: ShellBuilder.Images
+  let images: BootImages
   let vifs: [PlannedVif]
+  /// The guest was there before and is made again.
+  let note: StartNote?
+
+  var addresses: [LANAddress] {
+    vifs.compactMap { vif in
+      vif.request.mac.flatMap { MACAddress($0) }.flatMap { mac in vif.lan.map { LANAddress(lan: $0, mac: mac) } }
+    }
+  }
 }
 
 extension Toolstack {
@@ -27,15 +35,37 @@ extension Toolstack {
     let start = Self.microseconds()
     try request.validate()
     if let existing = try existing(request) { return existing }
-    let handle = request.uuid.flatMap { DomainHandle(uuid: $0) }
+    // What starts with the host must be known by a UUID before it is made.
+    let handle = request.uuid.flatMap { DomainHandle(uuid: $0) } ?? (request.autostart ? .random() : nil)
+    return try create(request, handle: handle, note: nil, start: start)
+  }
+
+  /// Makes the guest that a note speaks of.
+  func make(_ note: StartNote) throws(APIError) -> CreateResult {
+    try create(note.request, handle: note.handle, note: note, start: Self.microseconds())
+  }
+
+  private func create(
+    _ request: CreateRequest, handle: DomainHandle?, note: StartNote?, start: Int
+  ) throws(APIError) -> CreateResult {
     if let handle, !registry.reserve(handle) {
       throw APIError(.conflict, "uuid: a create with it is under way: '\(handle.uuid)'", field: "uuid")
     }
     defer { if let handle { registry.release(handle) } }
+    if let handle { try checkIsFree(handle) }
     let name = request.name ?? "guest-\((handle ?? .random()).uuid.prefix(8))"
     try registry.reserve(names: [name])
     defer { registry.release(names: [name]) }
-    return try create(request, name: name, handle: handle, start: start)
+    return try create(request, name: name, handle: handle, note: note, start: start)
+  }
+
+  /// Refuses a UUID that any domain of the host has, ours or another toolstack's.
+  private func checkIsFree(_ handle: DomainHandle) throws(APIError) {
+    let holder: DomainInfo?
+    do { holder = try hypervisor.domains().first { $0.handle == handle } } catch { throw APIError(error) }
+    if let holder {
+      throw APIError(.conflict, "uuid: domain \(holder.id) of this host has it: '\(handle.uuid)'", field: "uuid")
+    }
   }
 
   /// Whether a shell for the request is ready, so that creating it takes a few milliseconds at most. A guess: another
@@ -56,19 +86,26 @@ extension Toolstack {
     if let name = request.name, name != guest.name {
       throw APIError(.conflict, "uuid: belongs to guest '\(guest.name)'", field: "uuid")
     }
+    if guest.isEnding {
+      throw APIError(.conflict, "uuid: guest '\(guest.name)' with it is being destroyed", field: "uuid")
+    }
     return CreateResult(guest: try info(of: guest), shell: .none, microseconds: 0)
   }
 
   /// Makes a guest whose name is reserved.
   private func create(
-    _ request: CreateRequest, name: String, handle: DomainHandle?, start: Int
+    _ request: CreateRequest, name: String, handle: DomainHandle?, note: StartNote? = nil, start: Int
   ) throws(APIError) -> CreateResult {
     pool.beginCreate()
     defer { pool.endCreate() }
-    let plan = try plan(request, name: name, handle: handle)
+    let plan = try plan(request, name: name, handle: handle, note: note)
+    let addresses = plan.addresses
+    try registry.reserve(addresses, except: handle)
+    defer { registry.release(addresses) }
     do {
       let (shell, kind) = try obtainShell(plan)
-      let guest = try execute(plan, shell, kind)
+      let guest = try execute(plan, shell, kind, as: nil)
+      journal.note(.created, guest)
       hits.withLock { hits in
         switch kind {
         case .hot: hits.hot += 1
@@ -161,12 +198,12 @@ extension Toolstack {
 
   /// Checks all that can be checked against the host before anything is made.
   private func plan(
-    _ request: CreateRequest, name: String, handle: DomainHandle?
+    _ request: CreateRequest, name: String, handle: DomainHandle?, note: StartNote? = nil
   ) throws(APIError) -> Plan {
     let images = try findImages(request)
     let hot = Flavour.HotImage(kernel: images.kernel.digest, ramdisk: images.ramdisk?.digest)
     let flavour = try flavour(of: request, image: hot)
-    if let misfit = ShellBuilder.misfit(images, flavour) {
+    if let misfit = images.misfit(flavour) {
       throw APIError(.invalidArgument, "memory: \(misfit)", field: "memory")
     }
     if let runtime = images.kernel.kernel?.runtime, runtime.abiVersion != UInt32(DevicePage.version) {
@@ -174,17 +211,23 @@ extension Toolstack {
         "kernel", "speaks a device page version other than \(DevicePage.version)", "\(runtime.abiVersion)")
     }
     var vifs: [PlannedVif] = []
-    for (index, vif) in request.vifs.enumerated() { vifs.append(try plan(vif, field: "vifs[\(index)]")) }
+    for (index, vif) in request.vifs.enumerated() {
+      vifs.append(try plan(vif, field: "vifs[\(index)]", of: handle))
+    }
     return Plan(
-      request: request, name: name, handle: handle, flavour: flavour, images: images, vifs: vifs)
+      request: request, name: name, handle: handle, flavour: flavour, images: images, vifs: vifs, note: note)
   }
 
-  private func findImages(_ request: CreateRequest) throws(APIError) -> ShellBuilder.Images {
+  func plan(_ note: StartNote) throws(APIError) -> Plan {
+    try plan(note.request, name: note.request.name ?? note.handle.uuid, handle: note.handle, note: note)
+  }
+
+  private func findImages(_ request: CreateRequest) throws(APIError) -> BootImages {
     do {
       let kernel = try images.find(request.image)
       do {
         let ramdisk = try request.ramdisk.map { try images.find($0, isKernel: false) }
-        return ShellBuilder.Images(kernel: kernel, ramdisk: ramdisk)
+        return BootImages(kernel: kernel, ramdisk: ramdisk)
       } catch {
         throw APIError(error as? ImageStoreError ?? .unknown(request.ramdisk ?? ""), field: "ramdisk")
       }
@@ -217,7 +260,7 @@ extension Toolstack {
   // MARK: Shell
 
   /// A shell for the guest: hot if there is one, else blank, else made on the spot.
-  private func obtainShell(_ plan: Plan) throws -> (DomainShell, ShellKind) {
+  func obtainShell(_ plan: Plan) throws -> (DomainShell, ShellKind) {
     if plan.request.pool {
       if let shell = takeLiving(plan.flavour) { return (shell, .hot) }
       if let shell = takeLiving(plan.flavour.blank) { return (shell, .blank) }
@@ -228,9 +271,9 @@ extension Toolstack {
   /// Takes a shell whose domain still is ours; somebody may have destroyed it with another tool.
   private func takeLiving(_ flavour: Flavour) -> DomainShell? {
     while let shell = pool.take(flavour) {
-      if (try? builder.isOurs(shell.domain, shell.handle)) == true { return shell }
+      if (try? hypervisor.info(of: shell.identity)) != nil { return shell }
       report("the shell in domain \(shell.domain) is gone")
-      try? builder.tearDown(shell)
+      builder.abandon(shell)
     }
     return nil
   }
@@ -242,8 +285,7 @@ extension Toolstack {
       guard pool.makeRoom(pages: pages), capacity.reserve(pages) else { throw noMemory(plan.flavour.memoryMiB) }
     }
     defer { capacity.release(pages) }
-    return try builder.build(
-      plan.flavour, handle: plan.handle ?? .random(), images: plan.images, observe: observe)
+    return try builder.build(plan.flavour, images: plan.images, observe: observe)
   }
 
   // MARK: Execute
@@ -253,41 +295,53 @@ extension Toolstack {
   /// Unpausing is the last step and the one that counts: a domain whose record says `starting` is a guest if it
   /// was unpaused and is destroyed after a restart if it was not. So a create writes one record, and nothing
   /// after the guest has begun to compete for the processor.
-  private func execute(_ plan: Plan, _ shell: DomainShell, _ kind: ShellKind) throws -> Guest {
-    var procedure = Procedure("create", observe: observe)
+  ///
+  /// - Parameter old: the guest that is made again; nil: a new one.
+  @discardableResult
+  func execute(_ plan: Plan, _ shell: DomainShell, _ kind: ShellKind, as old: Guest?) throws -> Guest {
+    var procedure = Procedure<CreateStep>(observe: observe)
     let record = guestRecord(plan, handle: plan.handle ?? shell.handle)
-    let starting = DomainRecord(
-      handle: plan.handle ?? shell.handle, phase: .starting, flavour: shell.flavour, guest: record)
     var current = shell
     do {
-      if starting.handle == shell.handle {
-        try procedure.step("record") { try builder.records.write(starting) }
+      if let handle = plan.handle, handle != shell.handle {
+        current = try procedure.step(.rename) {
+          try builder.rename(shell, to: handle, phase: .starting, guest: record)
+        }
       } else {
-        current = try procedure.step("rename") { try builder.rename(shell, starting) }
+        try procedure.step(.record) { try records.write(shell.record(.starting, guest: record)) }
       }
-      let guest = Guest(record: record, shell: current)
+      let guest = old ?? Guest(record: record, shell: current)
       if kind == .blank {
-        try procedure.step("load image") { try loadBlank(plan, current) }
+        try procedure.step(.loadImage) { try loadBlank(plan, current) }
       }
-      try procedure.step("write identity") {
+      try procedure.step(.writeIdentity) {
         current.write(Self.devicePage(record, current))
         current.writeCommandLine(record.commandLine)
       }
-      try procedure.step("join bridges") { try join(Array(zip(plan.vifs, record.vifs)), of: current) }
-      // Known before it runs, so that nothing it says is lost.
-      registry.insert(guest)
-      try procedure.step(plan.request.paused ? "record paused guest" : "unpause") {
-        if plan.request.paused {
-          try builder.records.write(guest.domainRecord(.guest))
-        } else {
-          try hypervisor.unpause(current.domain)
+      try procedure.step(.joinBridges) { try join(Array(zip(plan.vifs, record.vifs)), of: current) }
+      if record.scheduling != Scheduling() {
+        try procedure.step(.schedule) {
+          try hypervisor.schedule(current, record.scheduling, from: Scheduling())
         }
+      }
+      if record.autostart { try procedure.step(.want) { try setWanted(record, current) } }
+      // Known before it runs, so that nothing it says is lost.
+      old?.become(current, record)
+      if old == nil { registry.insert(guest) } else { registry.update(guest) }
+      if plan.request.paused {
+        try procedure.step(.recordPaused) { try records.write(guest.domainRecord(.guest)) }
+      } else {
+        try procedure.step(.unpause) { try hypervisor.unpause(current.domain) }
       }
       return guest
     } catch {
       registry.remove(current.handle)
-      try? builder.tearDown(current, observe: observe)
+      if let remaining = builder.abandon(current, observe: observe) {
+        report("a create failed, and its domain \(current.domain) is unmade later: \(remaining)")
+      }
       left(record.vifs)
+      // Wanted is what was made once; a guest made again stays wanted.
+      if record.autostart && plan.note == nil { try wanted.remove(current.handle) }
       throw error
     }
   }
@@ -295,21 +349,23 @@ extension Toolstack {
   private func loadBlank(_ plan: Plan, _ shell: DomainShell) throws {
     try builder.load(plan.images, into: shell, commandLine: plan.request.cmdline)
     let features = plan.images.vifFeatures
-    if features != .always {
-      for slot in shell.taps.map(\.slot) {
-        try builder.backend.perform(
-          .setFeatures(shell.key, slot: UInt8(slot), features: features.rawValue))
-      }
-    }
+    if features != .always { try attachment.setFeatures(features, of: shell) }
   }
 
   private func guestRecord(_ plan: Plan, handle: DomainHandle) -> GuestRecord {
     let request = plan.request
-    return GuestRecord(
-      name: plan.name, imageName: request.image.hasPrefix("sha256:") ? nil : request.image,
-      kernel: plan.images.kernel.digest, ramdisk: plan.images.ramdisk?.digest,
-      runtimeABI: plan.images.kernel.kernel?.runtime.map { Int($0.abiVersion) },
-      commandLine: request.cmdline, created: time(nil),
+    let abi = plan.images.kernel.kernel?.runtime.map { Int($0.abiVersion) }
+    var record = GuestRecord(
+      name: plan.name,
+      imageName: plan.note?.imageName ?? (request.image.hasPrefix("sha256:") ? nil : request.image),
+      kernel: plan.images.kernel.digest, ramdisk: plan.images.ramdisk?.digest, bus: abi == nil ? .none : .noxs,
+      runtimeABI: abi, commandLine: request.cmdline, created: time(nil),
       vifs: plan.vifs.enumerated().map { $1.record(handle: handle, slot: $0, features: plan.images.vifFeatures) })
+    record.policies = request.policies
+    record.autostart = request.autostart
+    record.after = request.after
+    record.scheduling = request.scheduling
+    record.restarts = plan.note?.restarts ?? 0
+    return record
   }
 }

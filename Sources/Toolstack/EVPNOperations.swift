@@ -3,6 +3,7 @@ import ChaosAPI
 import Glibc
 import NetworkAddresses
 import Synchronization
+import Threads
 import VirtualLAN
 
 /// EVPN on this host: FRR's part of it, and the keeper that bridges the time when FRR is away.
@@ -21,29 +22,38 @@ final class EVPNService: Sendable {
   func keepRoutes() {
     keeper.withLock { keeper in
       guard keeper == nil else { return }
-      do throws(NetlinkError) {
+      do {
         let started = try RouteKeeper(network, evpn, report: report)
+        try BackgroundThread.start(name: "chaos-routes") { started.run() }
         keeper = started
-        BackgroundThread.start(name: "chaos-routes") { started.run() }
-        BackgroundThread.start(name: "chaos-evpn") { [self] in
-          while true {
-            sleep(Self.mendingSeconds)
-            mend()
-          }
-        }
+        try BackgroundThread.start(name: "chaos-evpn") { [self] in keepSettings() }
       } catch {
         report("EVPN routes are not kept while bgpd is away: \(error)")
       }
     }
   }
 
+  /// How often bgpd is asked what it runs with.
   private static let mendingSeconds: UInt32 = 5
+  /// And at most, while giving it its settings is in vain.
+  private static let longestPauseSeconds: UInt32 = 300
 
-  private func mend() {
-    do throws(EVPNError) {
-      if try evpn.mend() { report("EVPN: bgpd ran without its settings and has them again") }
-    } catch {
-      report("EVPN: \(error)")
+  /// Gives bgpd its settings again whenever it runs without them: a thread's whole life. What goes wrong is said
+  /// once, and tried less and less often.
+  private func keepSettings() {
+    var pause = Self.mendingSeconds
+    var complaint: String?
+    while true {
+      sleep(pause)
+      do throws(EVPNError) {
+        if try evpn.mend() { report("EVPN: bgpd ran without its settings and has them again") }
+        pause = Self.mendingSeconds
+        complaint = nil
+      } catch {
+        pause = min(pause * 2, Self.longestPauseSeconds)
+        if error.description != complaint { report("EVPN: \(error)") }
+        complaint = error.description
+      }
     }
   }
 

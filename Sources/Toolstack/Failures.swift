@@ -54,8 +54,9 @@ extension APIError {
     let text = field.map { "\($0): \(error)" } ?? error.description
     switch error {
     case .unknown: self.init(.notFound, text, field: field)
-    case .notAKernel: self.init(.invalidArgument, text, field: field)
-    case .tooLarge: self.init(.noCapacity, text, field: field)
+    case .notAKernel, .tooLarge: self.init(.invalidArgument, text, field: field)
+    case .quotaUsed, .diskFull: self.init(.noCapacity, text, field: field)
+    case .damaged, .unreadable: self.init(.internal, text, field: field)
     case .file(_, _, let code): self.init(code == ENOSPC ? .noCapacity : .internal, text, field: field)
     }
   }

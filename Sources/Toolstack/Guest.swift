@@ -9,42 +9,60 @@ import Xen
 /// Operations on one guest run one after another (``serially(_:)``); different guests do not wait for each
 /// other. A short lock of its own keeps the facts readable meanwhile.
 final class Guest: Sendable {
-  let name: String
   let handle: DomainHandle
-  let shell: DomainShell
 
   private struct Facts {
+    var record: GuestRecord
+    var shell: DomainShell
     /// CHAOS_STATUS_* bits: the guest's own words.
     var status: UInt32 = 0
     var isTampered = false
+    /// Being destroyed: nobody is told any more that it exists, and a create is not answered with it.
+    var isEnding = false
+    /// Why its domain runs no more, though it is there.
+    var stopped: GuestEnd?
     var ended: GuestEnd?
+    /// How often it stopped: whoever waits for that misses none, however soon it is made again.
+    var stops = 0
+    var lastStop: GuestEnd?
+    /// Somebody asked it to reboot: it is made again when it stops.
+    var isToReboot = false
+    /// It stopped and is to be made again when its back-off says so.
+    var isToRestart = false
+    var restarts = Backoff()
+    var started = ContinuousClock.now
     var nextWaiter = 0
     var waiters: [Int: AsyncStream<Void>.Continuation] = [:]
   }
 
-  private let kept: Mutex<GuestRecord>
-  private let facts = Mutex(Facts())
+  private let facts: Mutex<Facts>
   private let queue = Mutex(())
 
   init(record: GuestRecord, shell: DomainShell) {
-    name = record.name
     handle = shell.handle
-    kept = Mutex(record)
-    self.shell = shell
+    facts = Mutex(Facts(record: record, shell: shell))
   }
 
+  var name: String { facts.withLock { $0.record.name } }
+
+  var shell: DomainShell { facts.withLock { $0.shell } }
+
+  var identity: DomainIdentity { shell.identity }
+
   /// What is written down of the guest.
-  var record: GuestRecord { kept.withLock { $0 } }
+  var record: GuestRecord { facts.withLock { $0.record } }
 
   /// Called on the guest's queue, once the new record is written.
-  func replace(record: GuestRecord) { kept.withLock { $0 = record } }
+  func replace(record: GuestRecord) { facts.withLock { $0.record = record } }
 
   /// What the guest's record says in a phase.
   ///
   /// - Parameter record: what is about to be written; nil: what was.
   func domainRecord(_ phase: DomainRecord.Phase, _ record: GuestRecord? = nil) -> DomainRecord {
-    DomainRecord(handle: handle, phase: phase, flavour: shell.flavour, guest: record ?? self.record)
+    shell.record(phase, guest: record ?? self.record)
   }
+
+  // MARK: Queue
 
   /// Runs an operation after all that were begun before it, unless the guest has ended meanwhile.
   func serially<Result>(_ body: () throws -> Result) throws -> Result {
@@ -54,7 +72,19 @@ final class Guest: Sendable {
     }
   }
 
+  /// The same, but not at all while another operation is under way or when the guest has ended.
+  func ifIdle(_ body: () throws -> Void) rethrows {
+    try queue.withLockIfAvailable { _ in
+      if ended == nil { try body() }
+    }
+  }
+
+  // MARK: Facts
+
   var ended: GuestEnd? { facts.withLock { $0.ended } }
+
+  /// Why the guest runs no more, whether it is still there or gone.
+  var stopped: GuestEnd? { facts.withLock { $0.ended ?? $0.stopped } }
 
   var isReady: Bool { facts.withLock { $0.status & UInt32(CHAOS_STATUS_READY) != 0 } }
 
@@ -63,14 +93,87 @@ final class Guest: Sendable {
     set { facts.withLock { $0.isTampered = newValue } }
   }
 
+  var isEnding: Bool { facts.withLock { $0.isEnding } }
+
+  func beginEnding() { facts.withLock { $0.isEnding = true } }
+
   /// Notes what the guest says of itself and wakes whoever waits for it.
-  func update(status: UInt32) {
-    change { $0.status = status }
+  ///
+  /// - Returns: whether it became ready just now.
+  @discardableResult
+  func update(status: UInt32) -> Bool {
+    var becameReady = false
+    change { facts in
+      let ready = UInt32(CHAOS_STATUS_READY)
+      becameReady = facts.status & ready == 0 && status & ready != 0
+      facts.status = status
+    }
+    return becameReady
+  }
+
+  /// Why it stopped last.
+  var lastStop: GuestEnd? { facts.withLock { $0.lastStop } }
+
+  var isRestartPlanned: Bool { facts.withLock { $0.isToRestart } }
+
+  /// How often it has stopped since this daemon knows it.
+  var stops: Int { facts.withLock { $0.stops } }
+
+  /// Notes that the guest stopped by itself, and wakes whoever waits for that. False when it was known.
+  @discardableResult
+  func stop(_ reason: GuestEnd) -> Bool {
+    var isNews = false
+    change { facts in
+      guard facts.stopped == nil else { return }
+      facts.stopped = reason
+      facts.lastStop = reason
+      facts.stops += 1
+      isNews = true
+    }
+    return isNews
   }
 
   func end(_ reason: GuestEnd) {
     change { facts in
-      if facts.ended == nil { facts.ended = reason }
+      guard facts.ended == nil else { return }
+      facts.ended = reason
+      if facts.stopped == nil { facts.stops += 1 }
+    }
+  }
+
+  // MARK: Being made again
+
+  /// A guest that ran so long has proved that it can: its next restart is not held back.
+  private static let provenAfter = Duration.seconds(60)
+
+  var isToReboot: Bool { facts.withLock { $0.isToReboot } }
+
+  func expectReboot() { facts.withLock { $0.isToReboot = true } }
+
+  /// Notes that the guest, which stopped, is to be made again: at once the first time, later and later when it keeps
+  /// stopping soon after it was started.
+  func planRestart() {
+    facts.withLock { facts in
+      if !facts.isToRestart, facts.started.duration(to: .now) >= Self.provenAfter { facts.restarts = Backoff() }
+      facts.isToRestart = true
+    }
+  }
+
+  var isRestartDue: Bool { facts.withLock { $0.isToRestart && $0.restarts.isDue } }
+
+  /// Takes another domain for its own: the guest was made again. Called on its queue.
+  func become(_ shell: DomainShell, _ record: GuestRecord) {
+    change { facts in
+      facts.shell = shell
+      facts.record = record
+      facts.status = 0
+      facts.isTampered = false
+      facts.isEnding = false
+      facts.stopped = nil
+      facts.isToReboot = false
+      facts.isToRestart = false
+      facts.restarts.fail()
+      facts.started = .now
     }
   }
 

@@ -3,6 +3,7 @@ import ContainerNetwork
 import NetworkAddresses
 import ShellPool
 import VirtualLAN
+import Xen
 
 extension Toolstack {
   // MARK: LANs
@@ -149,7 +150,7 @@ extension Toolstack {
       rxDropped: Int(clamping: counters?.rxDropped ?? 0), rxErrors: Int(clamping: counters?.rxErrors ?? 0),
       txPackets: Int(clamping: counters?.txPackets ?? 0), txBytes: Int(clamping: counters?.txBytes ?? 0),
       txDropped: Int(clamping: counters?.txDropped ?? 0), txErrors: Int(clamping: counters?.txErrors ?? 0))
-    if let (guest, slot) = registry.owner(ofTap: port.name) {
+    if let (guest, slot) = registry.owner(ofTap: port.index) {
       member.kind = .guest
       member.name = guest.name
       member.vif = slot
@@ -267,7 +268,7 @@ extension Toolstack {
     var ports: [LANs.Port] = []
     for guest in registry.guests {
       for vif in guest.record.vifs where vif.lan == name {
-        ports.append(LANs.Port(tap: guest.shell.tap(slot: vif.slot), mac: vif.mac, mtu: vif.mtu))
+        ports.append(LANs.Port(tap: guest.tapName(vif.slot), mac: vif.mac, mtu: vif.mtu))
       }
     }
     guard !ports.isEmpty else { return false }
@@ -285,10 +286,14 @@ extension Toolstack {
 
   /// Refuses a MAC address that another member of the LAN on this host has: a guest, or a container, whose address
   /// the bridge was told.
-  func checkIsFree(_ mac: MACAddress, on lan: String, bridge: InterfaceName, field: String) throws(APIError) {
-    for guest in registry.guests {
-      guard guest.record.vifs.contains(where: { $0.lan == lan && $0.mac == mac }) else { continue }
-      throw APIError(.conflict, "\(field): on LAN '\(lan)' already, guest '\(guest.name)': '\(mac)'", field: field)
+  ///
+  /// - Parameter guest: who may have it already, because it is made again.
+  func checkIsFree(
+    _ mac: MACAddress, on lan: String, bridge: InterfaceName, field: String, except guest: DomainHandle?
+  ) throws(APIError) {
+    if let holder = registry.holder(of: LANAddress(lan: lan, mac: mac)) {
+      if holder.handle == guest { return }
+      throw APIError(.conflict, "\(field): on LAN '\(lan)' already, guest '\(holder.name)': '\(mac)'", field: field)
     }
     guard let index = InterfaceIndex(of: bridge) else { return }
     let holder: Link?

@@ -48,12 +48,12 @@ final class LANs: Sendable {
   let store: LANStore
   let network: HostNetwork
   let wiring: LANWiring
-  let observe: Procedure.Observer?
+  let observe: StepObserver?
   private let report: @Sendable (String) -> Void
   private let table = Mutex<[String: LAN]>([:])
 
   init(
-    store: LANStore, network: HostNetwork, observe: Procedure.Observer?,
+    store: LANStore, network: HostNetwork, observe: StepObserver?,
     report: @escaping @Sendable (String) -> Void
   ) {
     self.store = store
@@ -171,16 +171,16 @@ final class LANs: Sendable {
     let definition = state.definition
     do {
       let ground = try wiring.check(definition)
-      var procedure = Procedure("create LAN", observe: observe)
+      var procedure = Procedure<CreateLANStep>(observe: observe)
       do {
         // First on disk: after a kill the LAN is laid out at the next start, or was never there.
-        try procedure.step("write definition") {
+        try procedure.step(.writeDefinition) {
           try store.save(definition)
         } undo: {
           try? self.store.remove(definition.name)
         }
         let lock = try store.lock(bridge: definition.bridge)
-        let laid = try procedure.step("lay out") { try wiring.layOut(definition, on: ground) }
+        let laid = try procedure.step(.layOut) { try wiring.layOut(definition, on: ground) }
         state.laid = laid
         _ = consume lock
         return laid
@@ -204,10 +204,10 @@ final class LANs: Sendable {
         let lock = try store.lock(bridge: state.definition.bridge)
         let members = force ? [] : try ports(state).members
         guard members.isEmpty else { return members }
-        var procedure = Procedure("delete LAN", observe: observe)
+        var procedure = Procedure<DeleteLANStep>(observe: observe)
         // The devices go in one step and before the definition: after a kill the LAN is there whole or gone.
-        try procedure.step("delete devices") { try wiring.remove(state.definition) }
-        try procedure.step("remove definition") { try store.remove(lan.name) }
+        try procedure.step(.deleteDevices) { try wiring.remove(state.definition) }
+        try procedure.step(.removeDefinition) { try store.remove(lan.name) }
         _ = consume lock
       } catch {
         throw APIError(error)
@@ -259,10 +259,10 @@ final class LANs: Sendable {
       if after == before { return after }
       do {
         let lock = try store.lock(bridge: before.bridge)
-        var procedure = Procedure("change LAN", observe: observe)
-        try procedure.step("write definition") { try store.save(after) }
+        var procedure = Procedure<ChangeLANStep>(observe: observe)
+        try procedure.step(.writeDefinition) { try store.save(after) }
         do {
-          state.laid = try procedure.step("lay out") { try wiring.layOut(after) }
+          state.laid = try procedure.step(.layOut) { try wiring.layOut(after) }
         } catch {
           try store.save(before)
           // What the kernel took of the change before it refused.

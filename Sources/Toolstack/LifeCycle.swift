@@ -9,24 +9,26 @@ extension Toolstack {
 
   /// Every guest, by domain ID.
   public func list() throws(APIError) -> [GuestInfo] {
-    let domains: [DomainHandle: DomainInfo]
-    do { domains = try hypervisor.domainsByHandle() } catch { throw APIError(error) }
+    let domains: [DomainIdentity: DomainInfo]
+    do { domains = try hypervisor.domainsByIdentity() } catch { throw APIError(error) }
     return registry.guests.compactMap { guest in
-      guard let info = domains[guest.handle] else { return nil }
+      guard let info = domains[guest.identity] else { return nil }
       return describe(guest, state: Self.state(info), cpuNanoseconds: info.cpuNanoseconds)
     }
   }
 
   public func info(_ reference: String) throws(APIError) -> GuestInfo {
     let guest = try registry.find(reference)
-    if let intact = try? isIntact(guest.shell) { guest.isTampered = !intact }
+    do { guest.isTampered = try !wiring.isIntact(guest.shell) } catch {
+      // A domain that is going has no pages to look at; what its state is, is said below.
+    }
     return try info(of: guest)
   }
 
   func info(of guest: Guest) throws(APIError) -> GuestInfo {
     let info: DomainInfo?
-    do { info = try hypervisor.info(of: guest.shell.domain) } catch { throw APIError(error) }
-    guard let info, info.handle == guest.handle else {
+    do { info = try hypervisor.info(of: guest.identity) } catch { throw APIError(error) }
+    guard let info else {
       throw APIError(.notFound, "guest '\(guest.name)' has ended")
     }
     return describe(guest, state: Self.state(info), cpuNanoseconds: info.cpuNanoseconds)
@@ -47,7 +49,8 @@ extension Toolstack {
       image: ImageReference(name: record.imageName, digest: record.kernel.description),
       cmdline: record.commandLine, created: Timestamp.format(seconds: record.created),
       cpuSeconds: Double(cpuNanoseconds / 1_000_000) / 1000, ready: guest.isReady,
-      tampered: guest.isTampered, vifs: vifs)
+      tampered: guest.isTampered, restarts: record.restarts, policies: record.policies, autostart: record.autostart,
+      after: record.after, scheduling: record.scheduling, vifs: vifs)
   }
 
   // MARK: Changing
@@ -57,8 +60,9 @@ extension Toolstack {
       switch state {
       case .running:
         // A paused domain no longer shows that it was started; from here on the record does.
-        try self.builder.records.write(guest.domainRecord(.guest))
+        try self.records.write(guest.domainRecord(.guest))
         try self.hypervisor.pause(guest.shell.domain)
+        self.journal.note(.paused, guest)
       case .paused: break
       default: throw Self.wrongState(guest, state, "paused")
       }
@@ -68,7 +72,9 @@ extension Toolstack {
   public func unpause(_ reference: String) throws(APIError) -> GuestInfo {
     try change(reference) { guest, state in
       switch state {
-      case .paused: try self.hypervisor.unpause(guest.shell.domain)
+      case .paused:
+        try self.hypervisor.unpause(guest.shell.domain)
+        self.journal.note(.unpaused, guest)
       case .running: break
       default: throw Self.wrongState(guest, state, "unpaused")
       }
@@ -89,14 +95,14 @@ extension Toolstack {
     }
   }
 
-  private static func wrongState(_ guest: Guest, _ state: GuestState, _ wanted: String) -> APIError {
+  static func wrongState(_ guest: Guest, _ state: GuestState, _ wanted: String) -> APIError {
     APIError(.wrongState, "guest '\(guest.name)' is \(state.rawValue) and cannot be \(wanted)")
   }
 
   /// Asks a guest to power off. Returns at once; ``waitUntilEnded(_:seconds:)`` waits for it.
   public func shutDown(_ reference: String) throws(APIError) {
     let guest = try registry.find(reference)
-    guard guest.record.runtimeABI != nil else {
+    guard guest.record.bus == .noxs else {
       throw APIError(
         .unsupported, "guest '\(guest.name)' does not speak powerctl on the noxs bus; use 'chaos destroy'")
     }
@@ -104,8 +110,7 @@ extension Toolstack {
       try guest.serially {
         let state = try info(of: guest).state
         guard state == .running else { throw Self.wrongState(guest, state, "shut down") }
-        try builder.backend.perform(
-          .powerctl(guest.shell.key, bits: UInt32(CHAOS_REQUEST_POWEROFF)))
+        try attachment.request(UInt32(CHAOS_REQUEST_POWEROFF), of: guest.identity)
       }
     } catch {
       throw APIError(error)
@@ -114,12 +119,25 @@ extension Toolstack {
 
   /// Destroys a guest and returns when nothing of it is left.
   public func destroy(_ reference: String) throws(APIError) {
+    // One that is only to be started is not wanted any more.
+    if let note = pending.find(reference), registry[note.handle] == nil {
+      do {
+        try wanted.remove(note.handle)
+        try pending.remove(note.handle)
+      } catch {
+        throw APIError(error)
+      }
+      return
+    }
     try destroy(try registry.find(reference))
   }
 
   func destroy(_ guest: Guest) throws(APIError) {
     do {
-      try guest.serially { try unmake(guest, reason: .destroyed) }
+      try guest.serially {
+        try wanted.remove(guest.handle)
+        try unmake(guest, reason: .destroyed)
+      }
     } catch {
       throw APIError(error)
     }
@@ -141,10 +159,13 @@ extension Toolstack {
     return destroyed
   }
 
-  /// Unmakes a guest; called on its queue.
-  func unmake(_ guest: Guest, reason: GuestEnd) throws {
-    try builder.records.write(guest.domainRecord(.ending))
-    try builder.tearDown(guest.shell, observe: observe)
+  /// Unmakes a guest; called on its queue. When it cannot be unmade now, the guest stays, ending, and the reconciler
+  /// goes on with it.
+  func unmake(_ guest: Guest, reason: GuestEnd, patience: Teardown.Patience = .caller) throws {
+    guest.beginEnding()
+    if guest.stop(reason) { journal.note(.ended, guest, reason: reason) }
+    try builder.teardown.run(
+      guest.shell, ending: guest.domainRecord(.ending), patience: patience, observe: observe)
     left(guest.record.vifs)
     registry.remove(guest)
     guest.end(reason)
@@ -155,12 +176,15 @@ extension Toolstack {
   /// Waits until the guest says that it is ready.
   public func waitUntilReady(_ reference: String, seconds: Int) async throws -> GuestInfo {
     let guest = try registry.find(reference)
-    guard guest.record.runtimeABI != nil else {
+    guard guest.record.bus == .noxs else {
       throw APIError(
         .unsupported, "guest '\(guest.name)' runs an image that cannot say it is ready (no device page)")
     }
+    let stops = guest.stops
     let isReady = try await wait(for: guest, seconds: seconds) { guest in
-      if guest.ended != nil { throw APIError(.wrongState, "guest '\(guest.name)' ended before it was ready") }
+      if let end = guest.stopped, guest.stops > stops || !guest.isRestartPlanned {
+        throw APIError(.wrongState, "guest '\(guest.name)' ended before it was ready (\(end.rawValue))")
+      }
       return guest.isReady
     }
     guard isReady else {
@@ -174,15 +198,23 @@ extension Toolstack {
     try await waitUntilEnded(try registry.find(reference), seconds: seconds)
   }
 
-  private func waitUntilEnded(_ guest: Guest, seconds: Int) async throws -> GuestEnd {
-    let hasEnded = try await wait(for: guest, seconds: seconds) { guest in
-      if guest.ended != nil { return true }
-      return (try? self.info(of: guest).state) == .crashed
+  /// Waits until there is no such guest any more, its restarts counted as itself.
+  public func waitUntilGone(_ reference: String, seconds: Int) async throws -> GuestEnd {
+    let guest = try registry.find(reference)
+    let isGone = try await wait(for: guest, seconds: seconds) { $0.ended != nil }
+    guard isGone, let end = guest.ended else {
+      throw APIError(.timeout, "guest '\(guest.name)' is not gone after \(seconds) s")
     }
+    return end
+  }
+
+  private func waitUntilEnded(_ guest: Guest, seconds: Int) async throws -> GuestEnd {
+    let stops = guest.stops
+    let hasEnded = try await wait(for: guest, seconds: seconds) { $0.stopped != nil || $0.stops > stops }
     guard hasEnded else {
       throw APIError(.timeout, "guest '\(guest.name)' has not ended after \(seconds) s")
     }
-    return guest.ended ?? .crash
+    return guest.stopped ?? guest.lastStop ?? .crash
   }
 
   /// Asks a guest to power off and waits until it has.
@@ -226,8 +258,7 @@ extension Toolstack {
     }
     defer { close(ends[1]) }
     do {
-      try builder.backend.perform(
-        .console(guest.shell.key, follow: follow, input: input), descriptors: [ends[1]])
+      try attachment.openConsole(of: guest.identity, follow: follow, input: input, on: ends[1])
     } catch {
       close(ends[0])
       throw APIError(error)

@@ -90,8 +90,8 @@ extension Toolstack {
     if flavour.memoryPlan == nil {
       throw .refused("memoryMiB", "too small for \(request.vifs) windows", "\(request.memoryMiB)")
     }
-    if let hot = flavour.image, let images = try? ShellBuilder.Images(hot, in: images),
-      let misfit = ShellBuilder.misfit(images, flavour)
+    if let hot = flavour.image, let images = try? BootImages(hot, in: images),
+      let misfit = images.misfit(flavour)
     {
       throw APIError(.invalidArgument, "memoryMiB: \(misfit)", field: "memoryMiB")
     }

@@ -1,8 +1,15 @@
 import ChaosAPI
+import NetworkAddresses
 import ShellPool
 import Synchronization
 import VirtualLAN
 import Xen
+
+/// A MAC address on a LAN, which one member at most may have.
+struct LANAddress: Hashable, Sendable {
+  let lan: String
+  let mac: MACAddress
+}
 
 /// The guests by name, UUID and domain ID, and the names reserved for guests being made.
 final class Registry: Sendable {
@@ -10,8 +17,20 @@ final class Registry: Sendable {
     var byName: [String: Guest] = [:]
     var byHandle: [DomainHandle: Guest] = [:]
     var byDomain: [DomainID: Guest] = [:]
+    var byTap: [InterfaceIndex: (guest: Guest, slot: Int)] = [:]
     var reservedNames: Set<String> = []
+    var byAddress: [LANAddress: Guest] = [:]
     var reservedHandles: Set<DomainHandle> = []
+    var reservedAddresses: Set<LANAddress> = []
+
+    mutating func note(_ guest: Guest) {
+      for vif in guest.record.vifs {
+        if let lan = vif.lan { byAddress[LANAddress(lan: lan, mac: vif.mac)] = guest }
+      }
+      let shell = guest.shell
+      byDomain[shell.domain] = guest
+      for tap in shell.taps { byTap[tap.index] = (guest, tap.slot) }
+    }
   }
 
   private let state = Mutex(State())
@@ -39,11 +58,41 @@ final class Registry: Sendable {
     state.withLock { _ = $0.reservedHandles.remove(handle) }
   }
 
+  /// Makes addresses on LANs somebody's before anything is made for them: all of them or, if one is taken, none.
+  ///
+  /// - Parameter guest: who may have them already, because it is made again.
+  func reserve(_ addresses: [LANAddress], except guest: DomainHandle?) throws(APIError) {
+    try state.withLock { state throws(APIError) in
+      for address in addresses {
+        let holder = state.byAddress[address].flatMap { $0.handle == guest ? nil : "guest '\($0.name)'" }
+        guard let holder = holder ?? (state.reservedAddresses.contains(address) ? "a guest being made" : nil) else {
+          continue
+        }
+        throw APIError(
+          .conflict, "vifs: on LAN '\(address.lan)' already, \(holder): '\(address.mac)'", field: "vifs")
+      }
+      state.reservedAddresses.formUnion(addresses)
+    }
+  }
+
+  func release(_ addresses: [LANAddress]) { state.withLock { $0.reservedAddresses.subtract(addresses) } }
+
+  /// The guest that has an address on a LAN.
+  func holder(of address: LANAddress) -> Guest? { state.withLock { $0.byAddress[address] } }
+
+  /// Notes that a guest has another name. The new one is reserved.
+  func rename(_ guest: Guest, from old: String) {
+    state.withLock { state in
+      if state.byName[old] === guest { state.byName[old] = nil }
+      state.byName[guest.name] = guest
+    }
+  }
+
   func insert(_ guest: Guest) {
     state.withLock { state in
       state.byName[guest.name] = guest
       state.byHandle[guest.handle] = guest
-      state.byDomain[guest.shell.domain] = guest
+      state.note(guest)
     }
   }
 
@@ -51,7 +100,14 @@ final class Registry: Sendable {
     state.withLock { state in
       if state.byName[guest.name] === guest { state.byName[guest.name] = nil }
       if state.byHandle[guest.handle] === guest { state.byHandle[guest.handle] = nil }
-      if state.byDomain[guest.shell.domain] === guest { state.byDomain[guest.shell.domain] = nil }
+      let shell = guest.shell
+      if state.byDomain[shell.domain] === guest { state.byDomain[shell.domain] = nil }
+      for tap in shell.taps { state.byTap[tap.index] = nil }
+      for vif in guest.record.vifs {
+        guard let lan = vif.lan else { continue }
+        let address = LANAddress(lan: lan, mac: vif.mac)
+        if state.byAddress[address] === guest { state.byAddress[address] = nil }
+      }
     }
   }
 
@@ -74,9 +130,18 @@ final class Registry: Sendable {
   }
 
   /// The guest, and its vif's slot, that a tap belongs to.
-  func owner(ofTap name: InterfaceName) -> (guest: Guest, slot: Int)? {
-    guard let owner = DomainShell.owner(ofTap: name.description) else { return nil }
-    return state.withLock { $0.byDomain[owner.domain] }.map { ($0, owner.slot) }
+  func owner(ofTap index: InterfaceIndex) -> (guest: Guest, slot: Int)? {
+    state.withLock { $0.byTap[index] }
+  }
+
+  /// Notes that a guest's domain or taps are others than they were.
+  func update(_ guest: Guest) {
+    state.withLock { state in
+      state.byDomain = state.byDomain.filter { $0.value !== guest }
+      state.byTap = state.byTap.filter { $0.value.guest !== guest }
+      state.byAddress = state.byAddress.filter { $0.value !== guest }
+      state.note(guest)
+    }
   }
 
   /// All guests, by domain ID.

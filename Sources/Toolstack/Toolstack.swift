@@ -4,6 +4,7 @@ import Glibc
 import ImageStore
 import ShellPool
 import Synchronization
+import Threads
 import VirtualLAN
 import Xen
 
@@ -17,26 +18,62 @@ public final class Toolstack: Sendable {
   public let pool: Pool
   public let capacity: Capacity
   let network: HostNetwork
+  let records: RecordStore
+  let attachment: BackendAttachment
+  let wiring: DomainWiring
   let builder: ShellBuilder
   let registry = Registry()
   let lans: LANs
   let evpn: EVPNService
   let report: @Sendable (String) -> Void
-  let observe: Procedure.Observer?
+  let observe: StepObserver?
   /// Creates by the shell they got, since the daemon started.
   let hits = Mutex(ShellHits(hot: 0, blank: 0, none: 0))
-  let watcher = Watcher()
+  let reconciler: Reconciler
+  /// What happened to guests.
+  public let journal: EventJournal
+  /// Guests on their way: being made again, or started with the host.
+  let pending: StartNotes
+  /// Guests that are started with the host.
+  let wanted: StartNotes
+  let bootMark: String
+
+  /// Where the toolstack keeps what outlives it, records and images aside.
+  public struct Places: Sendable {
+    /// Folder of the console logs.
+    public var consoles: String
+    /// File of what happened.
+    public var journal: String
+    /// Folder, on tmpfs, of notes of guests on their way.
+    public var pending: String
+    /// Folder, on disk, of the guests that start with the host.
+    public var wanted: String
+    /// File, on tmpfs, that is there once those were started in this boot of the host.
+    public var bootMark: String
+
+    public init(consoles: String, journal: String, pending: String, wanted: String, bootMark: String) {
+      self.consoles = consoles
+      self.journal = journal
+      self.pending = pending
+      self.wanted = wanted
+      self.bootMark = bootMark
+    }
+  }
 
   /// - Parameters:
-  ///   - logs: folder of the console logs.
   ///   - budgetMiB: the most memory the pool may hold.
   ///   - observe: called before every step of every operation.
   ///   - report: takes one line for the operator.
   public init(
     hypervisor: Hypervisor, network: HostNetwork, backend: BackendService, images: ImageStore,
-    records: RecordStore, logs: String, budgetMiB: Int, observe: Procedure.Observer?,
+    records: RecordStore, places: Places, budgetMiB: Int, observe: StepObserver?,
     report: @escaping @Sendable (String) -> Void
-  ) {
+  ) throws {
+    reconciler = try Reconciler()
+    journal = try EventJournal(path: places.journal)
+    pending = try StartNotes(folder: places.pending, durability: .processDeath, report: report)
+    wanted = try StartNotes(folder: places.wanted, durability: .powerCut, report: report)
+    bootMark = places.bootMark
     self.hypervisor = hypervisor
     self.network = network
     self.images = images
@@ -44,14 +81,16 @@ public final class Toolstack: Sendable {
     self.report = report
     evpn = EVPNService(network: network, report: report)
     lans = LANs(store: LANStore(), network: network, observe: observe, report: report)
-    builder = ShellBuilder(
-      hypervisor: hypervisor, network: network, backend: backend, records: records, logs: logs)
+    self.records = records
+    attachment = BackendAttachment(network: network, backend: backend, logs: places.consoles)
+    wiring = DomainWiring(hypervisor: hypervisor)
+    builder = ShellBuilder(hypervisor: hypervisor, attachment: attachment, records: records)
     let capacity = Capacity(hypervisor: hypervisor)
     self.capacity = capacity
     pool = Pool(
       builder: builder,
       environment: Pool.Environment(
-        images: { hot in try? ShellBuilder.Images(hot, in: images) },
+        images: { hot in try? BootImages(hot, in: images) },
         hasRoom: { pages in
           guard let fixed = try? capacity.dom0IsFixed(), fixed.isFixed else { return false }
           return capacity.hasRoom(pages)
@@ -61,97 +100,113 @@ public final class Toolstack: Sendable {
   }
 
   /// Takes over what an earlier daemon left, then starts to watch guests and to fill the pool.
+  ///
+  /// - Throws: only what makes it impossible to tell whose the domains of this host are.
   public func start() throws {
     // The LANs first: guests that are found are put back into theirs.
     try lans.start()
-    try recover()
+    try adoptAll()
     for lan in lans.all { rejoin(lan.name) }
     startEVPN()
-    watcher.start(self)
-    pool.start()
+    try startWanted()
+    // What nobody is answerable for goes before the first create; what does not go now is tried again.
+    reconciler.round(self)
+    try reconciler.start(self)
+    try BackendWatch().start(self)
+    try pool.start()
   }
 
   // MARK: Recovery
 
-  /// Finds every guest and shell again from the records; destroys what was half made; forgets what is gone.
-  private func recover() throws {
-    let found = builder.records.readAll()
-    let domains = try hypervisor.domainsByHandle()
-    var kept: [DomainHandle: DomainID] = [:]
+  /// Finds every guest and shell again from the records. What is not taken over stays nobody's: the reconciler unmakes
+  /// it.
+  private func adoptAll() throws {
+    let found = records.readAll()
+    if let newer = found.newer.first {
+      throw APIError(
+        .internal,
+        "the record of \(newer.name) is of version \(newer.version), written by a later chaosd, and this one knows "
+          + "\(DomainRecord.newestVersion): start that chaosd again, or destroy its guests with it first")
+    }
+    let domains = try hypervisor.domains()
     for name in found.damaged {
       report("the record of \(name) cannot be read; its domain, if it has one, is left alone")
-      if let handle = DomainHandle(uuid: name), let domain = domains[handle] { kept[handle] = domain.id }
     }
+    reconciler.leaveAlone(found.damaged.compactMap { DomainHandle(uuid: $0) })
+    let byIdentity = Dictionary(uniqueKeysWithValues: domains.map { ($0.identity, $0) })
     for record in found.records {
-      guard let domain = domains[record.handle] else {
+      // Records of version 1, and of domains half made, do not say the number.
+      let info = record.identity.map { byIdentity[$0] } ?? domains.first { $0.handle == record.handle }
+      guard let info, info.id != .dom0 else {
         report("the domain of \(record.guest?.name ?? record.handle.uuid) is gone; its record is removed")
-        builder.records.remove(record.handle)
         continue
       }
-      if recover(record, domain) { kept[record.handle] = domain.id }
-    }
-    let slots = registry.guests.map { ($0.shell.domain, Set($0.record.vifs.map(\.slot))) }
-    try builder.sweep(keeping: kept, slots: Dictionary(uniqueKeysWithValues: slots))
-    try detachStrangers(keeping: kept)
-  }
-
-  /// Has the back-end let go of domains that ended while no chaosd ran: as long as it maps them they stay zombies.
-  private func detachStrangers(keeping kept: [DomainHandle: DomainID]) throws {
-    for status in try builder.backend.domains() where kept[status.key.handle] == nil {
-      try builder.backend.perform(.detach(status.key))
+      adopt(record, info)
     }
   }
 
-  /// Takes one domain over, or destroys it; returns whether it stays.
-  private func recover(_ record: DomainRecord, _ info: DomainInfo) -> Bool {
+  /// Takes one domain over if it is a guest or a shell.
+  private func adopt(_ record: DomainRecord, _ info: DomainInfo) {
     // Unpausing is a create's last step: what was not unpaused is not a guest yet.
     let hasStarted = !info.isPaused || info.cpuNanoseconds > 0
     if let guest = record.guest, !info.isDying, record.phase == .guest || record.phase == .starting && hasStarted {
       adopt(guest, record, info)
-      return true
+      return
+    }
+    guard record.phase == .shell && !info.isDying else {
+      report("domain \(info.id) was \(record.phase.rawValue) when chaosd ended; it is destroyed")
+      if record.phase == .starting { forgetWish(record) }
+      return
     }
     do {
-      if record.phase == .shell && !info.isDying {
-        let shell = try builder.adopt(record, domain: info.id)
-        if pool.adopt(shell) { return true }
-        try builder.tearDown(shell)
-      } else {
-        report("domain \(info.id) was \(record.phase.rawValue) when chaosd ended; it is destroyed")
-        try builder.tearDown(builder.remains(record, domain: info.id))
-      }
+      let shell = try builder.adopt(record, info.identity)
+      if !pool.adopt(shell) { builder.abandon(shell) }
     } catch {
-      report("domain \(info.id) cannot be taken over: \(error)")
-      try? builder.tearDown(builder.remains(record, domain: info.id))
+      report("the shell in domain \(info.id) cannot be taken over: \(error)")
     }
-    return false
+  }
+
+  /// A create that did not come to its end leaves no wish for its guest, unless that is being made again.
+  private func forgetWish(_ record: DomainRecord) {
+    guard pending[record.handle] == nil else { return }
+    do {
+      try wanted.remove(record.handle)
+    } catch {
+      report("guest '\(record.guest?.name ?? record.handle.uuid)' may start with the host: \(error)")
+    }
   }
 
   /// Takes a running guest over, come what may: it is somebody's.
   private func adopt(_ guest: GuestRecord, _ record: DomainRecord, _ info: DomainInfo) {
-    var shell = builder.remains(record, domain: info.id)
+    let shell: DomainShell
     do {
-      shell = try builder.adopt(record, domain: info.id)
+      shell = try builder.adopt(record, info.identity)
     } catch {
       report("guest '\(guest.name)': its device page cannot be mapped: \(error)")
+      shell = builder.claimed(record, info.identity)
     }
     let adopted = Guest(record: guest, shell: shell)
-    adopted.isTampered = !((try? isIntact(shell)) ?? false)
+    do {
+      adopted.isTampered = try !wiring.isIntact(shell)
+    } catch {
+      adopted.isTampered = true
+      report("guest '\(guest.name)': its device page cannot be checked: \(error)")
+    }
     registry.insert(adopted)
+    rewrite(record, adopted)
     // A daemon killed while it changed the guest's vifs may not have come to the page.
-    if guest.runtimeABI != nil { _ = try? tell(adopted) }
+    if guest.bus == .noxs {
+      do { try tell(adopted) } catch { report("guest '\(guest.name)': \(error)") }
+    }
   }
 
-  /// Whether the guest's device page is still the read-only frame that was laid.
-  func isIntact(_ shell: DomainShell) throws(XenError) -> Bool {
-    try hypervisor.isReadOnly(shell.domain, frame: ShellBuilder.devicePageFrame)
-  }
-
-  /// All domains of ours that the back-end must serve.
-  var served: [(shell: DomainShell, features: UInt64)] {
-    registry.guests.map { ($0.shell, $0.record.vifs.first?.features ?? 0) }
-      + pool.shells.map { shell in
-        let hot = shell.flavour.image.flatMap { try? images.find($0.kernel.description) }
-        return (shell, hot.map { ShellBuilder.Images(kernel: $0, ramdisk: nil).vifFeatures.rawValue } ?? 0)
-      }
+  /// Brings a record of an earlier version up to this one's.
+  private func rewrite(_ record: DomainRecord, _ guest: Guest) {
+    guard record.identity == nil || record.taps == nil else { return }
+    do {
+      try records.write(guest.domainRecord(record.phase))
+    } catch {
+      report("guest '\(guest.name)': its record is not brought up to date: \(error)")
+    }
   }
 }

@@ -26,12 +26,19 @@ struct PlannedVif {
       ipv6Gateway: request.gateway6.flatMap { IPv6Address($0) })
   }
 
-  /// A locally administered unicast address made of the UUID's random bits, so that it needs no bookkeeping.
-  private static func defaultMAC(_ handle: DomainHandle, slot: Int) -> MACAddress {
-    var octets = Array(handle.octets.suffix(6))
-    octets[0] = 0x02
-    octets[5] = octets[5] &+ UInt8(slot)
-    return MACAddress(octets: octets)!
+  /// A locally administered unicast address made of all of the UUID, so that it needs no bookkeeping: of a UUID made
+  /// from time and a host's address (RFC 4122, version 1) the last six bytes are the same for all guests.
+  static func defaultMAC(_ handle: DomainHandle, slot: Int) -> MACAddress {
+    // The finaliser of SplitMix64: every bit of the input changes half of the output's.
+    func mixed(_ word: UInt64) -> UInt64 {
+      var word = word &+ 0x9e37_79b9_7f4a_7c15
+      word = (word ^ word >> 30) &* 0xbf58_476d_1ce4_e5b9
+      word = (word ^ word >> 27) &* 0x94d0_49bb_1331_11eb
+      return word ^ word >> 31
+    }
+    let (high, low) = handle.bytes
+    let word = mixed(mixed(high) ^ low ^ UInt64(slot) << 56)
+    return MACAddress(octets: [0x02] + (0..<5).map { UInt8(truncatingIfNeeded: word >> UInt64(8 * $0)) })!
   }
 }
 
@@ -39,17 +46,21 @@ extension Toolstack {
   // MARK: Planning
 
   /// Checks a vif against the host before anything is made.
-  func plan(_ vif: VifRequest, field: String) throws(APIError) -> PlannedVif {
-    if let lan = vif.lan { return try plan(vif, on: lan, field) }
+  ///
+  /// - Parameter guest: who may have its address already, because it is made again.
+  func plan(_ vif: VifRequest, field: String, of guest: DomainHandle?) throws(APIError) -> PlannedVif {
+    if let lan = vif.lan { return try plan(vif, on: lan, field, of: guest) }
     return try planOnBridge(vif, field)
   }
 
-  private func plan(_ vif: VifRequest, on lan: String, _ field: String) throws(APIError) -> PlannedVif {
+  private func plan(
+    _ vif: VifRequest, on lan: String, _ field: String, of guest: DomainHandle?
+  ) throws(APIError) -> PlannedVif {
     let point = try lans.joinPoint(lan, field: "\(field).lan")
     let most = min(point.mtu, Int(UInt16.max))
     if let mtu = vif.mtu, mtu > most { throw .refused("\(field).mtu", "above the LAN's \(most)", "\(mtu)") }
     if let mac = vif.mac.flatMap({ MACAddress($0) }) {
-      try checkIsFree(mac, on: lan, bridge: point.bridge, field: "\(field).mac")
+      try checkIsFree(mac, on: lan, bridge: point.bridge, field: "\(field).mac", except: guest)
     }
     return PlannedVif(request: vif, lan: lan, bridge: point.bridge, bridgeIndex: nil, mtu: vif.mtu ?? most)
   }
@@ -77,14 +88,14 @@ extension Toolstack {
   func join(_ vifs: [(plan: PlannedVif, record: VifRecord)], of shell: DomainShell) throws {
     try network.join(
       vifs.compactMap { vif in
-        vif.plan.bridgeIndex.map { (tap: shell.tap(slot: vif.record.slot), bridge: $0, mtu: vif.record.mtu) }
+        vif.plan.bridgeIndex.map { (tap: shell.tapName(vif.record.slot), bridge: $0, mtu: vif.record.mtu) }
       })
     let joining = Dictionary(grouping: vifs.filter { $0.plan.lan != nil }) { $0.plan.lan ?? "" }
     for (lan, members) in joining {
       try lans.join(
         lan,
         members.map {
-          LANs.Port(tap: shell.tap(slot: $0.record.slot), mac: $0.record.mac, mtu: $0.record.mtu)
+          LANs.Port(tap: shell.tapName($0.record.slot), mac: $0.record.mac, mtu: $0.record.mtu)
         })
     }
   }
@@ -105,7 +116,7 @@ extension Toolstack {
     try request.validate()
     do {
       return try guest.serially {
-        let planned = try plan(request, field: "vif")
+        let planned = try plan(request, field: "vif", of: nil)
         let taken = Set(guest.record.vifs.map(\.slot))
         guard let slot = (0..<Slots.maxVifs).first(where: { !taken.contains($0) }) else {
           throw APIError(.noCapacity, "guest '\(guest.name)' has all \(Slots.maxVifs) vifs it may have")
@@ -113,6 +124,11 @@ extension Toolstack {
         guard capacity.hasRoom(guest.shell.flavour.windowFrames) else {
           throw APIError(.noCapacity, "memory: no room for the window of another vif", field: "memory")
         }
+        let addresses = planned.lan.flatMap { lan in
+          request.mac.flatMap { MACAddress($0) }.map { [LANAddress(lan: lan, mac: $0)] }
+        }
+        try registry.reserve(addresses ?? [], except: nil)
+        defer { registry.release(addresses ?? []) }
         return try add(planned, slot, to: guest)
       }
     } catch {
@@ -123,10 +139,10 @@ extension Toolstack {
   private func add(_ planned: PlannedVif, _ slot: Int, to guest: Guest) throws -> VifInfo {
     let features = VifFeatures(rawValue: guest.record.vifs.first?.features ?? features(of: guest).rawValue)
     let record = planned.record(handle: guest.handle, slot: slot, features: features)
-    var procedure = Procedure("add vif", observe: observe)
+    var procedure = Procedure<AddVifStep>(observe: observe)
     do {
       try builder.addVif(guest.shell, slot: slot, features: features, &procedure)
-      try procedure.step("join") {
+      try procedure.step(.join) {
         try join([(planned, record)], of: guest.shell)
       } undo: {
         self.left([record])
@@ -134,20 +150,20 @@ extension Toolstack {
       var changed = guest.record
       changed.vifs = (changed.vifs + [record]).sorted { $0.slot < $1.slot }
       // From here on the vif is the guest's; after a kill the page is written at the next start.
-      try procedure.step("record") { try builder.records.write(guest.domainRecord(.guest, changed)) }
+      try procedure.step(.record) { try records.write(guest.domainRecord(.guest, changed)) }
       guest.replace(record: changed)
     } catch {
       procedure.rollBack()
       throw error
     }
-    observe?("add vif: write page")
-    try tell(guest)
+    registry.update(guest)
+    _ = try procedure.step(.writePage) { try tell(guest) }
     return Self.describe(record, guest.shell)
   }
 
   private func features(of guest: Guest) -> VifFeatures {
     guard let kernel = try? images.find(guest.record.kernel.description) else { return .always }
-    return ShellBuilder.Images(kernel: kernel, ramdisk: nil).vifFeatures
+    return BootImages(kernel: kernel, ramdisk: nil).vifFeatures
   }
 
   /// Takes a vif from a guest.
@@ -167,21 +183,22 @@ extension Toolstack {
   }
 
   private func remove(_ vif: VifRecord, from guest: Guest) throws {
-    var procedure = Procedure("remove vif", observe: observe)
+    var procedure = Procedure<RemoveVifStep>(observe: observe)
     var changed = guest.record
     changed.vifs.removeAll { $0.slot == vif.slot }
     // From here on the guest lacks it; after a kill the rest follows at the next start.
-    try procedure.step("record") { try builder.records.write(guest.domainRecord(.guest, changed)) }
+    try procedure.step(.record) { try records.write(guest.domainRecord(.guest, changed)) }
     guest.replace(record: changed)
-    try procedure.step("write page") {
+    try procedure.step(.writePage) {
       if let generation = try tell(guest) { awaitSeen(generation, by: guest) }
     }
-    try procedure.step("delete tap") { try builder.removeVif(guest.shell, slot: vif.slot) }
+    try procedure.step(.deleteTap) { try builder.removeVif(guest.shell, slot: vif.slot) }
+    registry.update(guest)
     left([vif])
   }
 
   private func checkSpeaksABI(_ guest: Guest) throws(APIError) {
-    guard guest.record.runtimeABI != nil else {
+    guard guest.record.bus == .noxs else {
       throw APIError(
         .unsupported, "guest '\(guest.name)' does not read its device page: its vifs cannot change on the noxs bus")
     }
@@ -195,7 +212,7 @@ extension Toolstack {
   func tell(_ guest: Guest) throws -> UInt32? {
     let page = Self.devicePage(guest.record, guest.shell)
     guard let generation = guest.shell.rewrite(page) else { return nil }
-    try builder.backend.perform(.powerctl(guest.shell.key, bits: UInt32(CHAOS_REQUEST_GENERATION)))
+    try attachment.request(UInt32(CHAOS_REQUEST_GENERATION), of: guest.identity)
     return generation
   }
 
@@ -203,7 +220,7 @@ extension Toolstack {
   /// are taken away after that moment all the same.
   private func awaitSeen(_ generation: UInt32, by guest: Guest) {
     for _ in 0..<100 {
-      guard let seen = try? builder.generationSeen(guest.shell) else { return }
+      guard let seen = try? wiring.generationSeen(guest.shell) else { return }
       if Int32(bitPattern: seen &- generation) >= 0 { return }
       usleep(2000)
     }
@@ -239,8 +256,17 @@ extension Toolstack {
   static func describe(_ vif: VifRecord, _ shell: DomainShell) -> VifInfo {
     VifInfo(
       index: vif.slot, mac: vif.mac.description, bridge: vif.bridge.description, lan: vif.lan,
-      tap: shell.tap(slot: vif.slot).description, ip: vif.ipv4?.description,
+      tap: shell.tapName(vif.slot).description, ip: vif.ipv4?.description,
       gateway: vif.ipv4Gateway?.description, ip6: vif.ipv6?.description, gateway6: vif.ipv6Gateway?.description,
       mtu: vif.mtu)
   }
+}
+
+extension DomainShell {
+  /// The name of a slot's tap, or what it would be called.
+  func tapName(_ slot: Int) -> InterfaceName { tap(slot: slot)?.name ?? Self.name(ofTap: slot, of: domain) }
+}
+
+extension Guest {
+  func tapName(_ slot: Int) -> InterfaceName { shell.tapName(slot) }
 }

@@ -17,20 +17,27 @@ public final class HostNetwork: Sendable {
   /// lowest of its ports' addresses, never changes its own when a guest comes or goes.
   private static let tapAddress = MACAddress("fe:ff:ff:ff:ff:ff")!
 
+  /// The interface group of every guest's tap: the mark by which a tap that nothing speaks of is known to be
+  /// chaos's. A LAN's devices are in groups of their own.
+  public static let tapGroup = InterfaceGroup(rawValue: 0x65 << 24)
+
   /// Creates a persistent tap without an IPv6 address of its own and sets it up, which takes longer than joining
-  /// a bridge and is not left to that. Returns its queue's descriptor, which the caller owns.
-  public func createTap(_ name: InterfaceName) throws(NetlinkError) -> CInt {
+  /// a bridge and is not left to that. Returns its queue's descriptor, which the caller owns, and its index.
+  public func createTap(_ name: InterfaceName) throws(NetlinkError) -> (queue: CInt, index: InterfaceIndex) {
     let tap = try Tap.create(name: name)
+    guard let index = InterfaceIndex(of: name) else {
+      throw .noSuchInterface(operation: "create tap", name: name)
+    }
     do {
       let change = LinkChange(
-        addressGeneration: LinkChange.AddressGeneration.none, address: Self.tapAddress)
+        addressGeneration: LinkChange.AddressGeneration.none, address: Self.tapAddress, group: Self.tapGroup)
       // Two messages: the kernel would set it up before it heard that no address is wanted.
-      try perform([.changeLink(.name(name), change), .changeLink(.name(name), LinkChange(isUp: true))])
+      try perform([.changeLink(.index(index), change), .changeLink(.index(index), LinkChange(isUp: true))])
     } catch {
-      try? perform([.deleteLink(.name(name))])
+      try? delete([index])
       throw error
     }
-    return tap.takeDescriptor()
+    return (tap.takeDescriptor(), index)
   }
 
   /// A new descriptor of an existing tap's queue, for a back-end that lost its own.
@@ -60,13 +67,19 @@ public final class HostNetwork: Sendable {
   }
 
   /// Deletes links that may be gone already.
+  public func delete(_ indexes: [InterfaceIndex]) throws(NetlinkError) {
+    for index in indexes { try deleteIfThere(.index(index)) }
+  }
+
   public func delete(_ names: [InterfaceName]) throws(NetlinkError) {
-    for name in names {
-      do {
-        try perform([.deleteLink(.name(name))])
-      } catch {
-        if error.code != ENODEV { throw error }
-      }
+    for name in names { try deleteIfThere(.name(name)) }
+  }
+
+  private func deleteIfThere(_ link: LinkReference) throws(NetlinkError) {
+    do {
+      try perform([.deleteLink(link)])
+    } catch {
+      if error.code != ENODEV { throw error }
     }
   }
 

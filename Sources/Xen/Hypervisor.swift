@@ -14,6 +14,23 @@ public struct DomainInfo: Sendable {
   public let maxPages: Int
   /// Nanoseconds of CPU time used by all vCPUs.
   public let cpuNanoseconds: UInt64
+
+  public init(
+    id: DomainID, handle: DomainHandle, isDying: Bool, isShutdown: Bool, isPaused: Bool, isBlocked: Bool,
+    isRunning: Bool, shutdownReason: ShutdownReason, pages: Int, maxPages: Int, cpuNanoseconds: UInt64
+  ) {
+    self.id = id
+    self.handle = handle
+    self.isDying = isDying
+    self.isShutdown = isShutdown
+    self.isPaused = isPaused
+    self.isBlocked = isBlocked
+    self.isRunning = isRunning
+    self.shutdownReason = shutdownReason
+    self.pages = pages
+    self.maxPages = maxPages
+    self.cpuNanoseconds = cpuNanoseconds
+  }
 }
 
 /// Why a domain shut down (xen/sched.h, SHUTDOWN_*). Guest-controlled.
@@ -24,6 +41,8 @@ public struct ShutdownReason: RawRepresentable, Hashable, Sendable {
   public static let reboot = ShutdownReason(rawValue: 1)
   public static let suspend = ShutdownReason(rawValue: 2)
   public static let crash = ShutdownReason(rawValue: 3)
+  public static let watchdog = ShutdownReason(rawValue: 4)
+  public static let softReset = ShutdownReason(rawValue: 5)
 }
 
 /// What the physical host has (XEN_SYSCTL_physinfo, XENVER_*).
@@ -120,6 +139,25 @@ public final class Hypervisor: Sendable {
     }
   }
 
+  /// What the credit2 scheduler gives a domain that nobody set anything for (CSCHED2_DEFAULT_WEIGHT).
+  public static let defaultWeight = 256
+
+  /// Sets a domain's weight and its cap, in percent of one processor (0: none), under the credit2 scheduler. Fails
+  /// where another scheduler runs.
+  public func setCredit2(_ domain: DomainID, weight: UInt16, cap: UInt16) throws(XenError) {
+    _ = try check(.setSchedulerWeight, "set scheduler weight and cap", domain) {
+      cxen_set_credit2(control.raw, UInt32(domain.rawValue), weight, cap)
+    }
+  }
+
+  /// Lets a vCPU run on these physical processors only.
+  public func setAffinity(_ domain: DomainID, vcpu: Int, cpus: [Int]) throws(XenError) {
+    let numbers = cpus.map { UInt32(clamping: $0) }
+    _ = try check(.setAffinity, "pin vCPU", domain) {
+      cxen_set_affinity(control.raw, UInt32(domain.rawValue), UInt32(vcpu), numbers, numbers.count)
+    }
+  }
+
   // MARK: Reading
 
   /// Nil when there is no such domain.
@@ -139,12 +177,6 @@ public final class Hypervisor: Sendable {
       guard part.count == 1024, let last = part.last else { return result }
       next = DomainID(rawValue: last.id.rawValue + 1)
     }
-  }
-
-  /// All domains but dom0, by the handle their toolstack gave them.
-  public func domainsByHandle() throws(XenError) -> [DomainHandle: DomainInfo] {
-    let guests = try domains().filter { $0.id != .dom0 }
-    return Dictionary(guests.map { ($0.handle, $0) }, uniquingKeysWith: { first, _ in first })
   }
 
   private func domains(from first: DomainID, limit: Int) throws(XenError) -> [DomainInfo] {

@@ -2,6 +2,7 @@ import Backends
 import Dispatch
 import Glibc
 import Synchronization
+import Threads
 
 /// What comes from a console's socket, as a sequence: a thread reads a piece, and reads the next only when the
 /// consumer is done with it.
@@ -11,14 +12,25 @@ final class ConsoleStream: Sendable {
   private let socket: OpenSocket
   private let credit = DispatchSemaphore(value: 1)
 
-  /// - Parameter socket: owned from now on.
-  init(adopting socket: Int32) {
+  /// - Parameter socket: owned from now on, also when this fails.
+  init(adopting socket: Int32) throws(BackgroundThread.Failure) {
     let open = OpenSocket(socket)
     self.socket = open
     let (stream, continuation) = AsyncStream.makeStream(of: [UInt8].self)
     output = stream
-    let credit = credit
-    BackgroundThread.start(name: "chaos-console") {
+    do throws(BackgroundThread.Failure) {
+      try start(socket, continuation)
+    } catch {
+      open.close()
+      throw error
+    }
+  }
+
+  /// Starts the thread that reads.
+  private func start(
+    _ socket: Int32, _ continuation: AsyncStream<[UInt8]>.Continuation
+  ) throws(BackgroundThread.Failure) {
+    try BackgroundThread.start(name: "chaos-console") { [open = self.socket, credit] in
       let capacity = 16 << 10
       while true {
         credit.wait()

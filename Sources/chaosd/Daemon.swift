@@ -17,11 +17,15 @@ struct Daemon {
   private enum Folder {
     static let run = "/run/chaos"
     static let records = "/run/chaos/domains"
-    static let anonymousImages = "/run/chaos/images"
+    static let uploads = "/var/lib/chaos/uploads"
+    /// Where 0.1.0 kept what was uploaded, which its guests may still run.
+    static let formerUploads = "/run/chaos/images"
     static let images = "/var/lib/chaos/images"
     static let logs = "/var/log/chaos"
     static let consoles = "/var/log/chaos/console"
     static let settings = "/etc/chaos"
+    static let wanted = "/etc/chaos/guests"
+    static let pending = "/run/chaos/starts"
   }
 
   struct StartError: Error, CustomStringConvertible {
@@ -64,10 +68,13 @@ struct Daemon {
       user: Self.exists(user: options.backendUser) ? options.backendUser : nil,
       log: "\(Folder.logs)/chaos-backend.log")
     settings = PoolSettings(path: "\(Folder.settings)/pool.json", report: report)
-    toolstack = Toolstack(
+    toolstack = try Toolstack(
       hypervisor: hypervisor, network: try HostNetwork(), backend: backend,
-      images: try ImageStore(named: Folder.images, anonymous: Folder.anonymousImages),
-      records: try RecordStore(folder: Folder.records), logs: Folder.consoles,
+      images: try ImageStore(named: Folder.images, anonymous: Folder.uploads, former: Folder.formerUploads),
+      records: try RecordStore(folder: Folder.records),
+      places: Toolstack.Places(
+        consoles: Folder.consoles, journal: "\(Folder.logs)/events.jsonl", pending: Folder.pending,
+        wanted: Folder.wanted, bootMark: "\(Folder.run)/wanted-guests-started"),
       budgetMiB: try options.poolBudgetMiB ?? hypervisor.hostMemory().freePages / 256 / 4,
       observe: StepHooks.observer, report: report)
   }

@@ -17,8 +17,10 @@ struct Routes: Sendable {
     case ("version", 1): return try version(request)
     case ("host", 1): return try host(request)
     case ("counters", 1): return try counters(request)
+    case ("stats", 1) where request.method == .GET: return statistics()
+    case ("events", 1) where request.method == .GET: return try events(request.query)
     case ("guests", 1): return try guests(request, body)
-    case ("guests", 2): return try guest(request, rest[1])
+    case ("guests", 2): return try guest(request, rest[1], body)
     case ("guests", 3): return try guest(request, rest[1], rest[2], body)
     case ("guests", 4) where rest[2] == "vifs": return try vif(request, rest[1], rest[3])
     case ("lans", 1): return try lans(request, body)
@@ -35,7 +37,7 @@ struct Routes: Sendable {
     APIError(.notFound, "no such resource: \(request.method) /\(request.path.joined(separator: "/"))")
   }
 
-  private func json(_ body: [UInt8]) throws(APIError) -> JSON {
+  func json(_ body: [UInt8]) throws(APIError) -> JSON {
     do throws(JSONError) { return try JSON(parsing: body) } catch { throw APIError(error) }
   }
 
@@ -60,7 +62,7 @@ struct Routes: Sendable {
 
   private func guests(_ request: RequestHead, _ body: [UInt8]) throws -> Reply {
     switch request.method {
-    case .GET: return .now(Answer(GuestList(guests: try toolstack.list())))
+    case .GET: return try list(request.query)
     case .POST: return try create(try CreateRequest(json: try json(body), at: ""))
     case .DELETE:
       return blocking { Answer(DestroyedCount(destroyed: try toolstack.destroyAll())) }
@@ -77,9 +79,10 @@ struct Routes: Sendable {
     return blocking { Answer(try toolstack.create(request), status: .created) }
   }
 
-  private func guest(_ request: RequestHead, _ guest: String) throws -> Reply {
+  private func guest(_ request: RequestHead, _ guest: String, _ body: [UInt8]) throws -> Reply {
     switch request.method {
     case .GET: return .now(Answer(try toolstack.info(guest)))
+    case .PATCH: return try change(guest, body)
     case .DELETE:
       return blocking {
         try toolstack.destroy(guest)
@@ -95,6 +98,9 @@ struct Routes: Sendable {
     switch (request.method, action) {
     case (.POST, "pause"): return .now(Answer(try toolstack.pause(guest)))
     case (.POST, "unpause"): return .now(Answer(try toolstack.unpause(guest)))
+    case (.POST, "rename"): return try rename(guest, body)
+    case (.POST, "reboot"): return try reboot(guest, request.query)
+    case (.POST, "restart"): return restart(guest)
     case (.POST, "shutdown"): return try shutDown(request.query, guest)
     case (.GET, "wait"): return try wait(request.query, guest)
     case (.GET, "log"): return try console(guest, follow: try request.query.flag("follow"))
@@ -132,17 +138,18 @@ struct Routes: Sendable {
 
   private func wait(_ query: Query, _ guest: String) throws -> Reply {
     let seconds = try query.seconds("timeout", default: 30)
-    switch query["for"] ?? "ready" {
-    case "ready":
+    switch try WaitGoal(query["for"] ?? WaitGoal.ready.rawValue) {
+    case .ready:
       return .later { Answer(try await toolstack.waitUntilReady(guest, seconds: seconds)) }
-    case "ended":
+    case .stopped:
       return .later { Answer(EndResult(ended: try await toolstack.waitUntilEnded(guest, seconds: seconds))) }
-    case let other: throw APIError.refused("for", "expected 'ready' or 'ended'", other)
+    case .gone:
+      return .later { Answer(EndResult(ended: try await toolstack.waitUntilGone(guest, seconds: seconds))) }
     }
   }
 
   private func console(_ guest: String, follow: Bool) throws -> Reply {
-    let console = ConsoleStream(adopting: try toolstack.openConsole(guest, follow: follow, input: false))
+    let console = try ConsoleStream(adopting: try toolstack.openConsole(guest, follow: follow, input: false))
     return .stream(
       ReplyStream(
         contentType: "application/octet-stream",
@@ -280,7 +287,7 @@ struct Routes: Sendable {
   }
 
   /// Runs work that blocks outside the event loop and Swift's cooperative pool.
-  private func blocking(_ work: @escaping @Sendable () throws -> Answer) -> Reply {
+  func blocking(_ work: @escaping @Sendable () throws -> Answer) -> Reply {
     .later { try await BlockingWork.run(work) }
   }
 }

@@ -8,7 +8,7 @@ import ShellPool
 /// - `CHAOS_TRACE=1` writes each step with the monotonic time in microseconds to stderr, for seeing where an
 ///   operation spends its time.
 enum StepHooks {
-  static let observer: Procedure.Observer? = {
+  static let observer: StepObserver? = {
     let crash = getenv("CHAOS_CRASH_AT").map { String(cString: $0) }
     let isTracing = getenv("CHAOS_TRACE") != nil
     if crash == nil && !isTracing { return nil }

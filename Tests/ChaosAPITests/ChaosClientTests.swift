@@ -143,7 +143,7 @@ struct ChaosClientTests {
     try client.destroy("web")
     #expect(try client.destroyAll() == 3)
     #expect(try client.waitUntilReady("web", timeoutSeconds: 30) == guestInfo)
-    #expect(try client.waitUntilEnded("web", timeoutSeconds: 30) == .crash)
+    #expect(try client.waitUntilStopped("web", timeoutSeconds: 30) == .crash)
     try client.sendConsole("web", Array("ls\r".utf8))
     #expect(try client.setPool(PoolSetRequest(image: "a", vifs: 1, low: 2, high: 4)) == pool)
     #expect(try client.drainPool() == 2)
@@ -161,12 +161,60 @@ struct ChaosClientTests {
         "POST /v1/guests/web/shutdown?wait=true&timeout=5 HTTP/1.1",
         "DELETE /v1/guests/web HTTP/1.1", "DELETE /v1/guests HTTP/1.1",
         "GET /v1/guests/web/wait?for=ready&timeout=30 HTTP/1.1",
-        "GET /v1/guests/web/wait?for=ended&timeout=30 HTTP/1.1",
+        "GET /v1/guests/web/wait?for=stopped&timeout=30 HTTP/1.1",
         "POST /v1/guests/web/console HTTP/1.1", "PUT /v1/pool/flavours HTTP/1.1",
         "POST /v1/pool/drain HTTP/1.1", "POST /v1/pool/fill?wait=true HTTP/1.1",
         "PUT /v1/images/a HTTP/1.1", "POST /v1/images?kind=ramdisk HTTP/1.1",
         "DELETE /v1/images/a HTTP/1.1", "GET /v1/guests/web/log?follow=true HTTP/1.1",
       ])
+  }
+
+  @Test("every call about the life cycle asks what the API describes")
+  func lifeCycleTargets() throws {
+    let guest = guestInfo.json.description
+    let list = GuestList(guests: [guestInfo], ended: [EndedGuest(name: "a", uuid: "u", reason: .crash, ended: "t")])
+    let statistics = Statistics(nanoseconds: 1, guests: [])
+    let health = Health(checks: [HealthCheck(name: "xen", status: .ok)])
+    let crash = Event(number: 3, time: "t", kind: .ended, guest: "web", uuid: "u", reason: .crash)
+    let made = Event(number: 4, time: "t", kind: .restarted, guest: "web", uuid: "u")
+    let events = "\(crash.json)\n\n\(made.json)\n"
+    let server = ScriptedServer(answers: [
+      answer("200 OK", list.json.description), answer("202 Accepted", ""), answer("200 OK", guest),
+      answer("200 OK", guest), answer("200 OK", guest), answer("200 OK", guest),
+      answer("200 OK", guestInfo.vifs[0].json.description), answer("200 OK", #"{"ended":"destroyed"}"#),
+      answer("200 OK", statistics.json.description), answer("200 OK", health.json.description),
+      answer("200 OK", events), answer("200 OK", events), answer("200 OK", ""),
+    ])
+    var client = ChaosClient(socketPath: server.path)
+    #expect(try client.allGuests() == list)
+    try client.reboot("web")
+    try client.reboot("web", force: true)
+    #expect(try client.restart("web") == guestInfo)
+    #expect(try client.rename("web", to: "b") == guestInfo)
+    #expect(try client.change("web", GuestChange(weight: 2)) == guestInfo)
+    #expect(try client.resetVif("web", 0) == guestInfo.vifs[0])
+    #expect(try client.waitUntilGone("web", timeoutSeconds: 5) == .destroyed)
+    #expect(try client.statistics() == statistics)
+    #expect(try client.health() == health)
+    var lines: [Event] = []
+    try client.events(of: "web", since: .at(seconds: 0), follow: true) { line throws(APIError) in
+      lines.append(try Event(parsing: line))
+    }
+    #expect(lines == [crash, made])
+    #expect(try client.lastEnd(of: "web") == crash)
+    #expect(try client.lastEnd(of: "web") == nil)
+    let requests = server.requests()
+    #expect(
+      requests.map { $0.prefix { $0 != "\r\n" } } == [
+        "GET /v1/guests?all=true HTTP/1.1", "POST /v1/guests/web/reboot HTTP/1.1",
+        "POST /v1/guests/web/reboot?force=true HTTP/1.1", "POST /v1/guests/web/restart HTTP/1.1",
+        "POST /v1/guests/web/rename HTTP/1.1", "PATCH /v1/guests/web HTTP/1.1",
+        "POST /v1/guests/web/vifs/0/reset HTTP/1.1", "GET /v1/guests/web/wait?for=gone&timeout=5 HTTP/1.1",
+        "GET /v1/stats HTTP/1.1", "GET /v1/health HTTP/1.1",
+        "GET /v1/events?ref=web&since=1970-01-01T00%3a00%3a00Z&follow=true HTTP/1.1",
+        "GET /v1/events?ref=web HTTP/1.1", "GET /v1/events?ref=web HTTP/1.1",
+      ])
+    #expect(requests[4].hasSuffix(#"{"name":"b"}"#) && requests[5].hasSuffix(#"{"weight":2}"#))
   }
 
   @Test("every call about LANs, EVPN and vifs asks what the API describes")
@@ -378,7 +426,7 @@ struct TypesTests {
     #expect(
       throws: APIError(
         .invalidArgument,
-        "guests[0].state: expected one of starting, running, paused, shutdown, crashed, dying: 'asleep'",
+        "guests[0].state: expected one of starting, running, paused, shutdown, crashed, dying, ended: 'asleep'",
         field: "guests[0].state")
     ) {
       try GuestList(json: json)

@@ -20,6 +20,13 @@ struct DocumentTests {
     #expect(range("memory", in: schema["properties"]) == CreateRequest.memoryRange)
     #expect(range("vcpus", in: schema["properties"]) == CreateRequest.vcpuRange)
     #expect(range("count", in: schema["properties"]) == CreateRequest.countRange)
+    #expect(range("weight", in: schema["properties"]) == Scheduling.weightRange)
+    #expect(range("cap", in: schema["properties"]) == Scheduling.capRange)
+    #expect(schema["properties"]?["after"]?["maxItems"] == .number(CreateRequest.mostPredecessors))
+    for key in keys(GuestPolicies().json) {
+      #expect(schema["properties"]?[key]?["default"] == GuestPolicies().json[key])
+      #expect(schema["properties"]?[key]?["enum"] == .strings(RestartPolicy.allCases.map(\.rawValue)))
+    }
     #expect(range("mtu", in: schema["$defs"]?["vif"]?["properties"]) == CreateRequest.mtuRange)
     #expect(schema["properties"]?["vifs"]?["maxItems"] == .number(CreateRequest.mostVifs))
     #expect(schema["properties"]?["cmdline"]?["maxLength"] == .number(CreateRequest.longestCmdline))
@@ -84,8 +91,43 @@ struct DocumentTests {
     let route = EVPNRoute(vni: 1, kind: .mac, mac: "a", vtep: "a", isLocal: true)
     #expect(try properties(of: "EVPNRoute") == keys(route.json))
     let vif = VifInfo(
-      index: 1, mac: "a", bridge: "a", lan: "a", tap: "a", ip: "a", gateway: "a", ip6: "a", gateway6: "a", mtu: 1)
+      index: 1, mac: "a", bridge: "a", lan: "a", tap: "a", ip: "a", gateway: "a", ip6: "a", gateway6: "a", mtu: 1,
+      broken: "a")
     #expect(try properties(of: "VifInfo") == keys(vif.json))
+  }
+
+  @Test("the API's document has the keys of the life cycle")
+  func lifeCycleKeys() throws {
+    #expect(try properties(of: "GuestChange") == Set(GuestChange.keys))
+    #expect(try properties(of: "RenameRequest") == keys(RenameRequest(name: "a").json))
+    #expect(try properties(of: "GuestPolicies") == keys(GuestPolicies().json))
+    #expect(try properties(of: "Scheduling") == keys(Scheduling(cpus: "a", weight: 1, cap: 1).json))
+    let ended = EndedGuest(name: "a", uuid: "a", reason: .crash, ended: "a", message: "a")
+    #expect(try properties(of: "EndedGuest") == keys(ended.json))
+    #expect(try properties(of: "GuestList") == keys(GuestList(guests: [], ended: []).json))
+    let event = Event(number: 1, time: "a", kind: .ended, guest: "a", uuid: "a", reason: .crash, message: "a")
+    #expect(try properties(of: "Event") == keys(event.json))
+    #expect(try properties(of: "Health") == keys(Health(checks: []).json))
+    #expect(try properties(of: "HealthCheck") == keys(HealthCheck(name: "a", status: .ok, message: "a").json))
+    #expect(try properties(of: "Statistics") == keys(Statistics(nanoseconds: 1, guests: []).json))
+    let statistics = GuestStatistics(name: "a", uuid: "a", domid: 1, cpuNanoseconds: 1, memoryMiB: 1)
+    #expect(try properties(of: "GuestStatistics") == keys(statistics.json))
+    #expect(try properties(of: "VifStatistics") == keys(VifStatistics(index: 1).json))
+    let guest = GuestInfo(
+      name: "a", uuid: "a", domid: 1, state: .ended, memoryMiB: 1, vcpus: 1, image: ImageReference(digest: "a"),
+      cmdline: "a", created: "a", cpuSeconds: 1, ready: true, tampered: true, vifs: [])
+    #expect(try properties(of: "GuestInfo") == keys(guest.json))
+  }
+
+  @Test("the API's document knows every state, end and goal")
+  func enumerations() throws {
+    let text = String(decoding: try document("api/openapi.yaml"), as: UTF8.self)
+    func list(_ values: [String]) -> String { "enum: [\(values.joined(separator: ", "))]" }
+    #expect(text.contains(list(GuestState.allCases.map(\.rawValue))))
+    #expect(text.contains(list(GuestEnd.allCases.map(\.rawValue))))
+    #expect(text.contains(list(WaitGoal.allCases.map(\.rawValue) + ["ended"])))
+    #expect(text.contains(list(RestartPolicy.allCases.map(\.rawValue))))
+    #expect(text.contains(list(HealthStatus.allCases.map(\.rawValue))))
   }
 
   /// The keys below `properties` of one of the document's schemas, by their indentation.

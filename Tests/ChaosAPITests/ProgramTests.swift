@@ -8,7 +8,8 @@ struct ProgramTests {
   private static let guest =
     #"{"name":"web","uuid":"01234567-89ab-cdef-0123-456789abcdef","domid":7,"state":"running","memoryMiB":8,"#
     + #""vcpus":1,"image":{"digest":"sha256:00"},"cmdline":"","created":"2026-03-01T12:00:00Z","#
-    + #""cpuSeconds":0.25,"ready":true,"tampered":false,"vifs":[]}"#
+    + #""cpuSeconds":0.25,"ready":true,"tampered":false,"restarts":0,"policies":{"onPoweroff":"destroy","#
+    + #""onReboot":"restart","onCrash":"preserve"},"autostart":false,"after":[],"scheduling":{},"vifs":[]}"#
   private static let created = #"{"guest":"# + guest + #","shell":"hot","microseconds":812}"#
   private static let version = "chaos \(Product.version)\n"
 

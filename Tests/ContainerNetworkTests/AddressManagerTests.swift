@@ -33,7 +33,7 @@ import Testing
       echo '{"ips":[{"address":"10.0.0.5/24","gateway":"10.0.0.1"}],"routes":[{"dst":"0.0.0.0/0"}],"dns":{"domain":"x"}}'
       """#
     try withScript(script, configuration: "{}\n") { manager in
-      let result = try manager.add()
+      let result = try manager.add().get()
       #expect(result.addresses == [.init(address: IPInterface("10.0.0.5/24")!, gateway: IPAddress("10.0.0.1")!)])
       #expect(result.routes.count == 1 && result.dns == ["domain": "x"])
     }
@@ -42,7 +42,7 @@ import Testing
   @Test("its errors are passed on with its name, code and details, on one line")
   func refusal() throws {
     try withScript(#"printf %s '{"code":11,"msg":"pool\nis empty","details":"10.0.0.0/24"}'; exit 1"#) { manager in
-      let error = #expect(throws: CNIError.self) { try manager.add() }
+      let error = #expect(throws: CNIError.self) { try manager.add().get() }
       #expect(error?.code == .tryAgain)
       #expect(error?.message == "stub: pool\u{fffd}is empty")
       #expect(error?.details == "10.0.0.0/24")
@@ -60,7 +60,7 @@ import Testing
     ])
   func badAnswer(script: String, message: String) throws {
     try withScript(script) { manager in
-      let error = #expect(throws: CNIError.self) { try manager.add() }
+      let error = #expect(throws: CNIError.self) { try manager.add().get() }
       #expect(error?.code == .delegate)
       #expect(error?.message == message)
     }

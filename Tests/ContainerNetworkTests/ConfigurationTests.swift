@@ -69,13 +69,14 @@ import VirtualLAN
   @Test("Megalos's keys stand for devices of Megalos's names")
   func megalos() throws {
     let text =
-      #"{"cniVersion":"0.3.0","name":"my-n.et9","type":"megalos","suffix":"lab","vxlanId":77,"master":"up0"}"#
+      #"{"cniVersion":"0.3.0","name":"my_-n.et9","type":"megalos","suffix":"lab","vxlanId":77,"master":"up0"}"#
     let configuration = try NetworkConfiguration(parsing: Array(text.utf8))
-    guard case .megalos(let lan) = try configuration.lan() else {
+    guard case .megalos(let lan, let former) = try configuration.lan() else {
       Issue.record("no Megalos LAN")
       return
     }
-    #expect(lan.bridge.description == "kt-mynet-lab" && lan.vxlan.description == "mynet-lab")
+    #expect(lan.bridge.description == "kt-my-n.-lab" && lan.vxlan.description == "my-n.-lab")
+    #expect(former.bridge.description == "kt-my_ne-lab" && former.vxlan.description == "my_ne-lab")
     #expect(lan.vni.rawValue == 77 && lan.port == 8472 && lan.lifetime == .whileUsed)
     #expect(lan.underlay == .device(InterfaceName("up0")!))
     // It has no addresses to give, and passes over what it does not know.

@@ -32,8 +32,8 @@ import VirtualLAN
     let sandbox = try sandbox()
     let first = try call(sandbox, "ADD", "c1")
     try #require(first.status == 0, "\(first.output)")
-    let bridge = try #require(try sandbox.link("kt-mynet-lab"))
-    let vxlan = try #require(try sandbox.link("mynet-lab"))
+    let bridge = try #require(try sandbox.link("kt-my-ne-lab"))
+    let vxlan = try #require(try sandbox.link("my-ne-lab"))
     #expect(bridge.isUp && vxlan.isUp && vxlan.master == bridge.index && vxlan.portLearns == false)
     #expect(
       vxlan.vxlan
@@ -45,9 +45,9 @@ import VirtualLAN
     #expect(first.json["ips"] == nil)
 
     #expect(try call(sandbox, "ADD", "c2").status == 0)
-    #expect(try sandbox.link("kt-mynet-lab")?.index == bridge.index)
+    #expect(try sandbox.link("kt-my-ne-lab")?.index == bridge.index)
     #expect(try call(sandbox, "DEL", "c1").status == 0)
-    #expect(try sandbox.members(of: "kt-mynet-lab") == [host("c2")])
+    #expect(try sandbox.members(of: "kt-my-ne-lab") == [host("c2")])
     #expect(try call(sandbox, "DEL", "c2").status == 0)
     #expect(try sandbox.leftovers().isEmpty)
     #expect(try call(sandbox, "DEL", "c2").status == 0)
@@ -56,8 +56,8 @@ import VirtualLAN
   @Test("a bridge that Megalos's own plug-in made is shared as it is, and deleted with its last port")
   func shared() throws {
     let sandbox = try sandbox()
-    let bridge = InterfaceName("kt-mynet-lab")!
-    let vxlan = InterfaceName("mynet-lab")!
+    let bridge = InterfaceName("kt-my-ne-lab")!
+    let vxlan = InterfaceName("my-ne-lab")!
     try sandbox.ask { socket in
       try socket.perform(.createBridge(bridge))
       let index = try #require(try socket.link(named: bridge)).index
@@ -66,13 +66,13 @@ import VirtualLAN
       try socket.perform(.createVXLAN(vxlan, settings, mtu: 1500, master: index))
       for name in [vxlan, bridge] { try socket.perform(.changeLink(.name(name), LinkChange(isUp: true))) }
     }
-    let before = try sandbox.link("kt-mynet-lab")?.index
+    let before = try sandbox.link("kt-my-ne-lab")?.index
     let outcome = try call(sandbox, "ADD", "c1")
     try #require(outcome.status == 0, "\(outcome.output)")
-    #expect(try sandbox.link("kt-mynet-lab")?.index == before)
+    #expect(try sandbox.link("kt-my-ne-lab")?.index == before)
     // Its other members send frames as large as the bridge takes.
     #expect(try sandbox.link("net0", in: "c1")?.mtu == 1500)
-    #expect(try sandbox.link("kt-mynet-lab")?.mtu == 1500)
+    #expect(try sandbox.link("kt-my-ne-lab")?.mtu == 1500)
     // A port of Megalos's.
     try sandbox.ask { socket in
       let index = try #require(try socket.link(named: bridge)).index
@@ -81,7 +81,7 @@ import VirtualLAN
           host: InterfaceName("veth01234567")!, hostMaster: index, peer: VethPeer(name: InterfaceName("vethx")!)))
     }
     #expect(try call(sandbox, "DEL", "c1").status == 0)
-    #expect(try sandbox.members(of: "kt-mynet-lab") == ["veth01234567"])
+    #expect(try sandbox.members(of: "kt-my-ne-lab") == ["veth01234567"])
     #expect(try call(sandbox, "ADD", "c1").status == 0)
     try sandbox.ask { try $0.perform(.deleteLink(.name(InterfaceName("veth01234567")!))) }
     #expect(try call(sandbox, "DEL", "c1").status == 0)
@@ -91,11 +91,11 @@ import VirtualLAN
   @Test("a bridge of that name with another VNI is left alone")
   func foreign() throws {
     let sandbox = try sandbox()
-    try sandbox.ask { try $0.perform(.createBridge(InterfaceName("kt-mynet-lab")!)) }
+    try sandbox.ask { try $0.perform(.createBridge(InterfaceName("kt-my-ne-lab")!)) }
     let outcome = try call(sandbox, "ADD", "c1")
     #expect(outcome.status == 1 && outcome.message.hasPrefix("bridge: "), "\(outcome.output)")
     #expect(try call(sandbox, "DEL", "c1").status == 0)
-    #expect(try sandbox.leftovers() == ["kt-mynet-lab"])
+    #expect(try sandbox.leftovers() == ["kt-my-ne-lab"])
   }
 
   @Test("a LAN that was created to share the bridge outlives its members")
@@ -106,14 +106,42 @@ import VirtualLAN
     try LANStore(definitions: sandbox.path("/etc/chaos/lans")).save(lan)
     #expect(try call(sandbox, "ADD", "c1").status == 0)
     #expect(try call(sandbox, "DEL", "c1").status == 0)
-    #expect(try sandbox.leftovers() == ["kt-mynet-lab", "mynet-lab"])
-    #expect(try sandbox.link("mynet-lab")?.isUp == false)
+    #expect(try sandbox.leftovers() == ["kt-my-ne-lab", "my-ne-lab"])
+    #expect(try sandbox.link("my-ne-lab")?.isUp == false)
 
     try sandbox.deleteLAN("my-net9")
     let other = try LANDefinition.megalos(name: "my-net9", suffix: "lab", vni: VNI(rawValue: 78)!, lifetime: .kept)
     try LANStore(definitions: sandbox.path("/etc/chaos/lans")).save(other)
     let outcome = try call(sandbox, "ADD", "c1")
     #expect(outcome.message == "vxlanId: not the 78 of the LAN 'my-net9' with the same bridge: '77'")
+  }
+
+  @Test("devices that have the names of former days are shared while they are there, and no VNI has two of them")
+  func formerNames() throws {
+    let sandbox = try sandbox()
+    let lan = try LANDefinition.megalos(
+      name: "my-net9", suffix: "lab", vni: VNI(rawValue: 77)!, underlay: .automatic, lifetime: .kept,
+      naming: .former)
+    let store = LANStore(definitions: sandbox.path("/etc/chaos/lans"))
+    try store.save(lan)
+    #expect(try call(sandbox, "ADD", "c1").status == 0)
+    #expect(try sandbox.members(of: "kt-mynet-lab") == [host("c1")])
+    // As when chaos-cni made it by its former rule and is replaced now.
+    try sandbox.deleteLAN("my-net9")
+    let outcome = try call(sandbox, "ADD", "c2")
+    #expect(outcome.status == 0, "\(outcome.output)")
+    #expect(try sandbox.members(of: "kt-mynet-lab") == [host("c1"), host("c2")].sorted())
+    #expect(try sandbox.link("my-ne-lab") == nil)
+    for container in ["c1", "c2"] { #expect(try call(sandbox, "DEL", container).status == 0) }
+    #expect(try sandbox.leftovers().isEmpty)
+    #expect(try call(sandbox, "ADD", "c1").status == 0)
+    #expect(try sandbox.members(of: "kt-my-ne-lab") == [host("c1")])
+    #expect(try call(sandbox, "DEL", "c1").status == 0)
+
+    try store.save(LANDefinition(name: "other", vni: VNI(rawValue: 77)!, mode: .evpn))
+    let refusal = try call(sandbox, "ADD", "c1")
+    #expect(refusal.message == "vxlanId: taken by the LAN 'other' with the bridge 'lan77': '77'")
+    #expect(try sandbox.leftovers().isEmpty)
   }
 
   @Test("ten at once, through all of a LAN's life")
@@ -124,7 +152,7 @@ import VirtualLAN
     for command in ["ADD", "DEL", "ADD", "DEL"] {
       let calls = try names.map { try sandbox.starting(command, $0, interface: "net0", Self.configuration) }
       for outcome in calls.map({ $0.finish() }) { #expect(outcome.status == 0, "\(outcome.output)") }
-      #expect(try sandbox.members(of: "kt-mynet-lab").count == (command == "ADD" ? 10 : 0))
+      #expect(try sandbox.members(of: "kt-my-ne-lab").count == (command == "ADD" ? 10 : 0))
     }
     #expect(try sandbox.leftovers().isEmpty)
   }

@@ -52,12 +52,33 @@ import VirtualLAN
         try text.write(toFile: "\(folder)/\(name).json", atomically: false, encoding: .utf8)
       }
       try "x".write(toFile: "\(folder)/f:eth0.json.new", atomically: false, encoding: .utf8)
-      let (records, damaged) = store.loadAll()
+      let (records, unreadable) = store.loadAll()
       #expect(try records == [record("good")])
-      #expect(damaged.count == 5)
-      #expect(damaged.allSatisfy { $0.message.hasPrefix(folder) })
-      #expect(throws: CNIError.self) { try store.load(AttachmentID(container: "a", interface: "eth0")) }
+      #expect(unreadable.map(\.id.container) == ["a", "b", "c", "d", "e"])
+      #expect(unreadable.allSatisfy { $0.why.error.message.hasPrefix(folder) })
+      // The last is a later plug-in's, and whole.
+      #expect(
+        unreadable.map { if case .damaged = $0.why { true } else { false } } == [true, true, true, true, false])
+      let a = try AttachmentID(container: "a", interface: "eth0")
+      #expect(throws: AttachmentStore.Unreadable.self) { try store.load(a) }
+      #expect(try store.loadUnlessDamaged(a) == nil)
+      #expect(throws: CNIError.self) {
+        try store.loadUnlessDamaged(AttachmentID(container: "e", interface: "eth0"))
+      }
+      try store.setAside(a)
+      try store.setAside(a)
+      #expect(store.loadAll().unreadable.map(\.id.container) == ["b", "c", "d", "e"])
     }
+  }
+
+  @Test("of a record that does not say whether addresses were asked for, some may be held")
+  func older() throws {
+    var record = try record()
+    #expect(try AttachmentRecord(json: record.json) == record)
+    let older = record.json.description.replacing(#""addresses":false,"#, with: "")
+    #expect(older != record.json.description)
+    record.mayHaveAddresses = true
+    #expect(try AttachmentRecord(json: JSON(parsing: older)) == record)
   }
 
   @Test("a configuration that could not be read again is refused")

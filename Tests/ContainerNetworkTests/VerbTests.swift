@@ -2,9 +2,9 @@ import ChaosAPI
 import Foundation
 import NetworkAddresses
 import Testing
-import VirtualLAN
 
 @testable import ContainerNetwork
+@testable import VirtualLAN
 
 /// DEL, CHECK, GC, STATUS and VERSION, by calls of the built program on the real kernel.
 @Suite(.timeLimit(.minutes(2))) struct VerbTests {
@@ -122,6 +122,53 @@ import VirtualLAN
     #expect(try sandbox.leftovers() == ["lan100", "vxlan100"])
   }
 
+  @Test("what an IPAM plug-in refused to ADD nobody has to delete: it may refuse every call")
+  func refusedAddresses() throws {
+    let text = configuration(#""ipam":{"type":"stub"}"#)
+    let sandbox = try Sandbox()
+    try sandbox.makeLAN("blue", vni: 100)
+    try sandbox.makeContainer("c1")
+    // As host-local does with a version it does not know.
+    try sandbox.makeAddressManager(failing: "$CNI_COMMAND")
+    let outcome = try sandbox.call("ADD", "c1", text)
+    #expect(outcome.status == 1 && outcome.message == "stub: no more", "\(outcome.output)")
+    #expect(try sandbox.leftovers() == ["lan100", "vxlan100"])
+    let deletion = try sandbox.call("DEL", "c1", text)
+    #expect(deletion.status == 0, "\(deletion.output)")
+    #expect(sandbox.addressManagerCalls.map { $0.prefix { $0 != " " } } == ["ADD", "DEL", "DEL"])
+    try sandbox.shell("rm /run/cni/stub")
+    #expect(try sandbox.call("DEL", "c1", text).status == 0)
+  }
+
+  @Test("addresses are taken back after a kill in the midst of ADD")
+  func killedWhileAsking() throws {
+    let text = configuration(#""ipam":{"type":"stub"}"#)
+    let sandbox = try Sandbox()
+    try sandbox.makeLAN("blue", vni: 100)
+    try sandbox.makeContainer("c1")
+    try sandbox.makeAddressManager()
+    try sandbox.shell("sed -i '2a [ $CNI_COMMAND = ADD ] && kill -9 $PPID' /run/cni/stub")
+    #expect(try sandbox.call("ADD", "c1", text).status != 0)
+    #expect(sandbox.records == ["c1:eth0.json"])
+    try sandbox.makeAddressManager(failing: "DEL")
+    #expect(try sandbox.call("DEL", "c1", text).code == .tryAgain)
+    #expect(try sandbox.leftovers() == ["lan100", "vxlan100", "c1:eth0.json"])
+    try sandbox.makeAddressManager()
+    #expect(try sandbox.call("DEL", "c1", text).status == 0)
+    #expect(try sandbox.leftovers() == ["lan100", "vxlan100"])
+  }
+
+  @Test("DEL takes away what it can also when the file system withholds the record")
+  func deleteWithheld() throws {
+    let (sandbox, _) = try sandbox()
+    try sandbox.shell("cd /var/lib/chaos/cni && rm c1:eth0.json && mkdir c1:eth0.json")
+    let outcome = try sandbox.call("DEL", "c1", configuration())
+    #expect(outcome.code == .system && outcome.message.contains("c1:eth0.json"), "\(outcome.output)")
+    #expect(try sandbox.link("eth0", in: "c1") == nil)
+    #expect(try sandbox.members(of: "lan100").isEmpty)
+    #expect(sandbox.records == ["c1:eth0.json"])
+  }
+
   // MARK: CHECK
 
   private static let address = #""address":"10.1.0.2/24","gateway":"10.1.0.1""#
@@ -192,6 +239,32 @@ import VirtualLAN
     #expect(try sandbox.call("CHECK", "c1", configuration(#""prevResult":\#(result)"#)).code == .changed)
   }
 
+  @Test(
+    "CHECK is content with routes that a later plug-in moved to another table, and with an MTU prevResult lacks")
+  func checkPolicyRouting() throws {
+    let members = #"\#(Self.address),"addresses":["fd00::2/64"],"gateway6":"fd00::1""#
+    let (sandbox, result) = try sandbox(members: members, version: "0.4.0")
+    let text = configuration(#"\#(members),"prevResult":\#(result)"#, version: "0.4.0")
+    let device = try #require(try sandbox.link("eth0", in: "c1")).index
+    // As the plug-ins sbr and tuning of the CNI project do.
+    try sandbox.ask("c1") { socket in
+      try socket.perform(.changeLink(.index(device), LinkChange(mtu: 1300)))
+      for gateway in ["10.1.0.1", "fd00::1"] {
+        let route = RouteRequest.addRoute(destination: nil, gateway: IPAddress(gateway)!, device: device)
+        try socket.perform(route.asDeletion())
+        try socket.perform(route.inTable(100))
+      }
+    }
+    let outcome = try sandbox.call("CHECK", "c1", text)
+    #expect(outcome.status == 0, "\(outcome.output)")
+    try sandbox.ask("c1") { socket in
+      let route = RouteRequest.addRoute(destination: nil, gateway: IPAddress("fd00::1")!, device: device)
+      try socket.perform(route.inTable(100).asDeletion())
+    }
+    let missing = try sandbox.call("CHECK", "c1", text)
+    #expect(missing.message == "the container: without its route to ::/0", "\(missing.output)")
+  }
+
   @Test("CHECK needs prevResult and a version that has it, and asks the IPAM plug-in")
   func checkNeeds() throws {
     let members = #""ipam":{"type":"stub"}"#
@@ -235,6 +308,37 @@ import VirtualLAN
     let list = #""cni.dev/valid-attachments":[]"#
     #expect(try sandbox.call("GC", configuration(list, version: "1.0.0")).code == .incompatibleVersion)
     #expect(sandbox.records == ["c1:eth0.json"])
+  }
+
+  @Test("GC sets aside what a power cut left of records, and leaves alone what may be in use or a later plug-in's")
+  func collectDamaged() throws {
+    let (sandbox, _) = try sandbox(["c1", "c2", "c3"])
+    let texts = ["c1": "{", "c2": "", "gone1": "", "gone2": #"{"version":1,"conta"#, "gone3": "\u{1}\u{7f}noise"]
+    for (container, text) in texts {
+      try text.write(
+        toFile: sandbox.path("/var/lib/chaos/cni/\(container):eth0.json"), atomically: false, encoding: .utf8)
+    }
+    // c1 is valid, c2 may be another network's: both have their interfaces.
+    let valid = #""cni.dev/valid-attachments":[{"containerID":"c1","ifname":"eth0"}]"#
+    for _ in 1...2 {
+      let outcome = try sandbox.call("GC", configuration(valid))
+      #expect(outcome.status == 0, "\(outcome.output)")
+      #expect(
+        sandbox.records == ["c1:eth0.json", "c2:eth0.json"] + (1...3).map { "gone\($0):eth0.json.damaged" })
+    }
+    #expect(try sandbox.members(of: "lan100") == [try host("c1"), try host("c2")].sorted())
+    try sandbox.deleteContainer("c2")
+    // The kernel takes a namespace apart on its own time.
+    while try sandbox.link(host("c2")) != nil { usleep(1000) }
+    #expect(try sandbox.call("GC", configuration(valid)).status == 0)
+    #expect(sandbox.records.filter { !$0.hasPrefix("gone") } == ["c1:eth0.json", "c2:eth0.json.damaged"])
+    #expect(try sandbox.call("DEL", "c1", configuration()).status == 0)
+
+    let later = #"{"version":2}"#
+    try later.write(toFile: sandbox.path("/var/lib/chaos/cni/c9:eth0.json"), atomically: false, encoding: .utf8)
+    let outcome = try sandbox.call("GC", configuration(valid))
+    #expect(outcome.code == .system && outcome.message.hasSuffix("version: not one this plug-in knows"))
+    #expect(sandbox.records.contains("c9:eth0.json"))
   }
 
   @Test("GC goes on past what it cannot delete, and reports it")
@@ -302,5 +406,23 @@ import VirtualLAN
       #expect(outcome.json["cniVersion"] != nil && outcome.json["details"] != nil)
     }
     #expect(try sandbox.leftovers().isEmpty)
+  }
+}
+
+extension RouteRequest {
+  /// For another table than the main one: `rtm_table` behind the message's header of 16 bytes.
+  fileprivate func inTable(_ table: UInt8) -> RouteRequest {
+    var message = message
+    message[20] = table
+    return RouteRequest(operation: operation, subject: subject, message: message)
+  }
+
+  /// RTM_DELROUTE instead of RTM_NEWROUTE, without the flags that go with that.
+  fileprivate func asDeletion() -> RouteRequest {
+    var message = message
+    message[4] = 25
+    message[6] = 1
+    message[7] = 0
+    return RouteRequest(operation: "delete route", subject: subject, message: message)
   }
 }

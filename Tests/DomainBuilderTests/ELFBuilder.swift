@@ -23,6 +23,8 @@ struct ELFBuilder {
   var segments: [Segment] = []
   var notes: [Note] = []
   var notePlace = NotePlace.segment
+  /// PT_NOTE segments, all of the same notes.
+  var noteSegments = 1
   /// p_align of the PT_NOTE segment.
   var noteAlignment: UInt64 = 4
 
@@ -41,7 +43,7 @@ struct ELFBuilder {
   func bytes() -> [UInt8] {
     let noteBytes = encodedNotes()
     let hasNoteSegment = notePlace == .segment && !notes.isEmpty
-    let programCount = segments.count + (hasNoteSegment ? 1 : 0)
+    let programCount = segments.count + (hasNoteSegment ? noteSegments : 0)
     var at = aligned(headerSize + programCount * programHeaderSize, 8)
     var programs: [UInt8] = []
     for segment in segments {
@@ -51,7 +53,7 @@ struct ELFBuilder {
       at = aligned(at + segment.bytes.count, 8)
     }
     let noteOffset = at
-    if hasNoteSegment {
+    for _ in 0..<(hasNoteSegment ? noteSegments : 0) {
       programs += program(
         type: 4, offset: noteOffset, address: 0, fileSize: noteBytes.count, memorySize: UInt64(noteBytes.count),
         alignment: noteAlignment)

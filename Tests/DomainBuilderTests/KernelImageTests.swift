@@ -152,12 +152,59 @@ private func parse(_ bytes: [UInt8]) throws(KernelImageError) -> KernelImage {
     }
     // What follows the two headers is read as a third; there is no fourth.
     #expect(throws: KernelImageError.malformed("program header 3 lies outside the file")) {
-      try parse(spoilt(56, [0xfe, 0xff]))
+      try parse(spoilt(56, [0, 1]))
     }
-    // PN_XNUM: the count stands elsewhere.
-    #expect(throws: KernelImageError.unsupported("more than 65,534 program headers")) {
-      try parse(spoilt(56, [0xff, 0xff]))
+    // One more than are taken, and PN_XNUM: the count stands elsewhere.
+    for count in [[1, 1], [0xff, 0xff]] as [[UInt8]] {
+      #expect(throws: KernelImageError.unsupported("more than 256 program headers")) {
+        try parse(spoilt(56, count))
+      }
     }
+  }
+
+  @Test func asManySegmentsAsAreTakenAreTaken() throws {
+    var builder = ELFBuilder.kernel()
+    for number in 1..<KernelImage.mostProgramHeaders - 1 {
+      builder.segments.append(ELFBuilder.Segment(address: 0x10_0000 + UInt64(number) * 0x1000, bytes: [1]))
+    }
+    #expect(try parse(builder.bytes()).segments.count == 255)
+    builder.segments += Array(repeating: builder.segments[0], count: 65_000)
+    #expect(throws: KernelImageError.unsupported("more than 256 program headers")) { try parse(builder.bytes()) }
+  }
+
+  @Test(arguments: [ELFBuilder.NotePlace.segment, .section])
+  func moreNotesThanAreLookedAtAreRefused(place: ELFBuilder.NotePlace) throws {
+    var builder = ELFBuilder.kernel()
+    builder.notePlace = place
+    let other = ELFBuilder.Note(name: "GNU", type: 1, body: [])
+    builder.notes = Array(repeating: other, count: KernelImage.mostNotes - 1) + builder.notes
+    #expect(try parse(builder.bytes()).entry == 0x10_0010)
+    builder.notes = Array(repeating: other, count: 65_000) + builder.notes
+    #expect(throws: KernelImageError.unsupported("more than 4096 notes")) { try parse(builder.bytes()) }
+  }
+
+  /// A few bytes of headers that name the same notes again and again.
+  @Test func notesNamedByManyHeadersAreCountedEachTime() {
+    var builder = ELFBuilder.kernel()
+    builder.notes += Array(repeating: ELFBuilder.Note(name: "GNU", type: 1, body: []), count: 40)
+    builder.noteSegments = 101
+    #expect(throws: KernelImageError.unsupported("more than 4096 notes")) { try parse(builder.bytes()) }
+  }
+
+  @Test func segmentsThatOverlapAreRefused() throws {
+    var builder = ELFBuilder.kernel()
+    builder.segments += [
+      ELFBuilder.Segment(address: 0x20_0000, bytes: [], memorySize: 0x8000_0000),
+      ELFBuilder.Segment(address: 0x8020_0000, bytes: [1]),
+    ]
+    #expect(try parse(builder.bytes()).segments.count == 3)
+    builder.segments.append(ELFBuilder.Segment(address: 0x801f_ffff, bytes: [1]))
+    #expect(throws: KernelImageError.malformed("segments overlap at 0x801fffff")) { try parse(builder.bytes()) }
+    // Gibibytes to be zeroed, hundreds of times.
+    builder.segments = [builder.segments[0]]
+    builder.segments += Array(
+      repeating: ELFBuilder.Segment(address: 0x20_0000, bytes: [], memorySize: 0xe000_0000), count: 200)
+    #expect(throws: KernelImageError.malformed("segments overlap at 0x200000")) { try parse(builder.bytes()) }
   }
 
   /// Fields of the first program header (ELF64): offset 8, address 24, file size 32, memory size 40.

@@ -1,5 +1,6 @@
 import DomainBuilder
 import Glibc
+import Synchronization
 import Testing
 
 @testable import ImageStore
@@ -68,6 +69,14 @@ import Testing
     return try store.commit(upload, name: name, isKernel: isKernel)
   }
 
+  private func bytes(_ image: StoredImage) throws -> [UInt8] {
+    try image.withBytes { file in
+      var bytes = [UInt8](repeating: 0, count: file.byteCount)
+      try bytes.withUnsafeMutableBytes { try file.read(at: 0, into: $0) }
+      return bytes
+    }
+  }
+
   private func expectUnknown(_ reference: String, isKernel: Bool = true) {
     let error = #expect(throws: ImageStoreError.self) { try self.store.find(reference, isKernel: isKernel) }
     #expect(error?.description == "no such image: '\(reference)'")
@@ -80,7 +89,7 @@ import Testing
     #expect(added.size == kernel(1).count && added.kernel?.entry == 0x10_0000)
     #expect(try store.find("web").digest == added.digest)
     #expect(try store.find(added.digest.description).digest == added.digest)
-    #expect(added.withBytes { Array($0) } == kernel(1))
+    #expect(try bytes(added) == kernel(1))
     #expect(files(named) == [added.digest.hexadecimal, "web"].sorted())
     #expect(files(anonymous) == [])
   }
@@ -98,7 +107,7 @@ import Testing
     try add(kernel(3), name: nil)
     let entries = store.list()
     #expect(entries.map(\.name) == ["dns", "web"])
-    #expect(entries.map { $0.image.withBytes { $0[176] } } == [1, 2])
+    #expect(try entries.map { try bytes($0.image)[176] } == [1, 2])
     #expect(entries.allSatisfy { abs($0.added - time(nil)) < 60 })
   }
 
@@ -122,7 +131,7 @@ import Testing
     #expect(files(named) == [new.digest.hexadecimal, "web"].sorted())
     expectUnknown(old.digest.description)
     // Who still holds the old one may go on reading it.
-    #expect(old.withBytes { $0[176] } == 1)
+    #expect(try bytes(old)[176] == 1)
   }
 
   @Test func unknownNamesAreSaid() throws {
@@ -192,11 +201,11 @@ import Testing
   @Test func aRamdiskIsTakenAsItIs() throws {
     let image = try add(Array("cpio".utf8), name: nil, isKernel: false)
     #expect(image.kernel == nil && image.size == 4)
-    #expect(try store.find(image.digest.description, isKernel: false).withBytes { Array($0) } == Array("cpio".utf8))
+    #expect(try bytes(store.find(image.digest.description, isKernel: false)) == Array("cpio".utf8))
     let error = #expect(throws: ImageStoreError.self) { try self.store.find(image.digest.description) }
     #expect(error?.description == "not an ELF file")
     let empty = try add([], name: nil, isKernel: false)
-    #expect(empty.size == 0 && empty.withBytes { $0.count } == 0)
+    #expect(try empty.size == 0 && bytes(empty).isEmpty)
   }
 
   @Test func anonymousImagesGoWhenNothingUsesThem() throws {
@@ -211,6 +220,160 @@ import Testing
     #expect(files(anonymous) == [used.digest.hexadecimal])
     #expect(throws: ImageStoreError.self) { try next.find(fresh.digest.description) }
     #expect(try next.find(used.digest.description).digest == used.digest)
+  }
+
+  @Test func anonymousImagesOfAFormerFolderAreFoundAndRemoved() throws {
+    let image = try add(kernel(1), name: nil)
+    let moved = try ImageStore(named: named, anonymous: root + "/lib/images/anonymous", former: anonymous)
+    defer { rmdir(root + "/lib/images/anonymous") }
+    #expect(try bytes(moved.find(image.digest.description)) == kernel(1))
+    moved.removeUnused(inUse: [image.digest])
+    #expect(files(anonymous) == [image.digest.hexadecimal])
+    moved.removeUnused(inUse: [])
+    #expect(files(anonymous) == [])
+  }
+
+  // MARK: Limits
+
+  @Test func anAnnouncedSizeIsRefusedBeforeAnythingComes() throws {
+    let error = #expect(throws: ImageStoreError.self) {
+      _ = try self.store.beginUpload(isNamed: true, size: ImageStore.maxSize + 1)
+    }
+    #expect(error?.description == "larger than 1024 MiB")
+    let small = try ImageStore(named: named, anonymous: anonymous, quota: 1 << 20)
+    #expect(throws: ImageStoreError.self) { _ = try small.beginUpload(isNamed: false, size: 2 << 20) }
+    #expect(files(named) == [] && files(anonymous) == [])
+    _ = try small.beginUpload(isNamed: true, size: 2 << 20)
+  }
+
+  @Test func anonymousImagesTakeNoMoreThanTheirQuota() throws {
+    let one = kernel(1)
+    let small = try ImageStore(named: named, anonymous: anonymous, quota: 2 * one.count)
+    func upload(_ bytes: [UInt8], to store: ImageStore) throws -> ImageStore.Upload {
+      let upload = try store.beginUpload(isNamed: false)
+      try bytes.withUnsafeBytes { try upload.append($0) }
+      return upload
+    }
+    func expectRefused(_ bytes: [UInt8], by store: ImageStore) {
+      let error = #expect(throws: ImageStoreError.self) { _ = try upload(bytes, to: store) }
+      #expect(error?.description == "images without a name would take more than 0 MiB together")
+    }
+    let first = try small.commit(try upload(one, to: small), name: nil, isKernel: true)
+    // What is given up, or the same again, takes nothing.
+    for _ in 0..<3 { _ = try upload(kernel(2), to: small) }
+    for _ in 0..<3 { _ = try small.commit(try upload(one, to: small), name: nil, isKernel: true) }
+    do {
+      let second = try upload(kernel(2), to: small)
+      expectRefused([0], by: small)
+      _ = try small.commit(second, name: nil, isKernel: true)
+    }
+    expectRefused(kernel(3), by: small)
+    // A store that starts counts what is there; what is removed makes room.
+    let next = try ImageStore(named: named, anonymous: anonymous, quota: 2 * one.count)
+    expectRefused(kernel(3), by: next)
+    next.removeUnused(inUse: [first.digest])
+    _ = try next.commit(try upload(kernel(3), to: next), name: nil, isKernel: true)
+    expectRefused([0], by: next)
+  }
+
+  // MARK: Damage
+
+  /// Writes over a file as it is, as a failing disk or a careless administrator would.
+  private func overwrite(_ path: String, with bytes: [UInt8], isCut: Bool = false) {
+    let file = open(path, O_WRONLY | (isCut ? O_TRUNC : 0))
+    _ = bytes.withUnsafeBytes { write(file, $0.baseAddress, $0.count) }
+    close(file)
+  }
+
+  @Test(arguments: [true, false])
+  func aDamagedImageIsRefusedAndMendedByAddingItAgain(isOpen: Bool) throws {
+    let digest = try add(kernel(1), name: "web").digest
+    let path = "\(named)/\(digest.hexadecimal)"
+    overwrite(path, with: kernel(2))
+    let store = isOpen ? store : try ImageStore(named: named, anonymous: anonymous)
+    let problem = "the stored image \(digest) is damaged: add it again"
+    for reference in ["web", digest.description] {
+      let error = #expect(throws: ImageStoreError.self) { _ = try self.bytes(store.find(reference)) }
+      #expect(error?.description == problem)
+    }
+    // It still has its name, to be seen and removed by.
+    #expect(store.list().map(\.name) == ["web"])
+    let upload = try store.beginUpload(isNamed: true)
+    try kernel(1).withUnsafeBytes { try upload.append($0) }
+    _ = try store.commit(upload, name: "web", isKernel: true)
+    for reference in ["web", digest.description] { #expect(try bytes(store.find(reference)) == kernel(1)) }
+  }
+
+  @Test func aSoundAnonymousCopyStandsInForADamagedNamedOne() throws {
+    let digest = try add(kernel(1), name: "web").digest
+    try add(kernel(1), name: nil)
+    overwrite("\(named)/\(digest.hexadecimal)", with: [])
+    overwrite("\(named)/\(digest.hexadecimal)", with: kernel(2))
+    let next = try ImageStore(named: named, anonymous: anonymous)
+    #expect(try bytes(next.find(digest.description)) == kernel(1))
+  }
+
+  @Test(arguments: [true, false])
+  func anImageCutShortWhileItIsReadIsAnError(isInTheMiddle: Bool) throws {
+    let image = try add(kernel(1), name: "web")
+    let path = "\(named)/\(image.digest.hexadecimal)"
+    if !isInTheMiddle { overwrite(path, with: [1, 2, 3], isCut: true) }
+    let error = #expect(throws: ImageStoreError.self) {
+      try image.withBytes { file in
+        if isInTheMiddle { self.overwrite(path, with: [1, 2, 3], isCut: true) }
+        var bytes = [UInt8](repeating: 0, count: file.byteCount)
+        try bytes.withUnsafeMutableBytes { try file.read(at: 0, into: $0) }
+      }
+    }
+    #expect(error?.description == "the stored image \(image.digest) is damaged: add it again")
+  }
+
+  @Test func anImageChangedWhileItIsReadIsAnError() throws {
+    let image = try add(kernel(1), name: "web")
+    #expect(throws: ImageStoreError.self) {
+      try image.withBytes { _ in self.overwrite("\(self.named)/\(image.digest.hexadecimal)", with: self.kernel(2)) }
+    }
+  }
+
+  @Test func aStatusThatChangedIsNoDamageByItself() throws {
+    let image = try add(kernel(1), name: "web")
+    #expect(chmod("\(named)/\(image.digest.hexadecimal)", 0o600) == 0)
+    #expect(try bytes(image) == kernel(1))
+  }
+
+  @Test func aNamedImageIsOnTheDiskBeforeItIsTaken() throws {
+    let flushed = Mutex<[String]>([])
+    let flush: @Sendable (Int32) -> Int32 = { descriptor in
+      var status = stat()
+      fstat(descriptor, &status)
+      let isFolder = status.st_mode & S_IFMT == S_IFDIR
+      return flushed.withLock { flushed in
+        flushed.append(isFolder ? "folder" : "\(status.st_size) bytes")
+        return 0
+      }
+    }
+    let store = try ImageStore(named: named, anonymous: anonymous, flush: flush)
+    for name in ["web", nil] {
+      let upload = try store.beginUpload(isNamed: name != nil)
+      try kernel(1).withUnsafeBytes { try upload.append($0) }
+      _ = try store.commit(upload, name: name, isKernel: true)
+    }
+    #expect(flushed.withLock { $0 } == ["\(kernel(1).count) bytes", "folder", "folder"])
+  }
+
+  @Test func anImageThatTheDiskDoesNotTakeIsRefused() throws {
+    let old = try add(kernel(1), name: "web")
+    let store = try ImageStore(named: named, anonymous: anonymous) { _ in
+      errno = EIO
+      return -1
+    }
+    let upload = try store.beginUpload(isNamed: true)
+    try kernel(2).withUnsafeBytes { try upload.append($0) }
+    let error = #expect(throws: ImageStoreError.self) {
+      _ = try store.commit(upload, name: "web", isKernel: true)
+    }
+    #expect(error?.description.hasPrefix("write to the disk ") == true)
+    #expect(try store.find("web").digest == old.digest)
   }
 
   // MARK: Names from outside

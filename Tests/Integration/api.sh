@@ -27,7 +27,7 @@ test_server_opens_no_file_a_client_names() {
 
 test_unused_upload_is_not_kept_forever() {
   api --data-binary @$host_image http://c/v1/images >/dev/null
-  ls /run/chaos/images | grep -q .
+  ls /var/lib/chaos/uploads | grep -q .
 }
 
 test_garbage_on_the_socket_is_survived() {

@@ -13,11 +13,15 @@ private let ramdisk = ImageDigest(String(repeating: "1b", count: 32))!
 
 /// A record with every optional field.
 let fullRecord = DomainRecord(
-  handle: sampleHandle, phase: .guest,
+  handle: sampleHandle, domain: DomainID(rawValue: 7), phase: .guest,
   flavour: Flavour(
     memoryMiB: 8, vcpus: 2, vifs: 2, windowKiB: 512, image: Flavour.HotImage(kernel: kernel, ramdisk: ramdisk)),
+  taps: [
+    GuestTap(slot: 0, name: InterfaceName("ch7.0")!, index: InterfaceIndex(rawValue: 41)!),
+    GuestTap(slot: 14, name: InterfaceName("ch7.14")!, index: InterfaceIndex(rawValue: 52)!),
+  ],
   guest: GuestRecord(
-    name: "fw-1", imageName: "firewall", kernel: kernel, ramdisk: ramdisk, runtimeABI: 1,
+    name: "fw-1", imageName: "firewall", kernel: kernel, ramdisk: ramdisk, bus: .noxs, runtimeABI: 1,
     commandLine: "role=\"é\"\n", created: 1_790_000_000,
     vifs: [
       VifRecord(
@@ -28,16 +32,17 @@ let fullRecord = DomainRecord(
       VifRecord(
         slot: 14, mac: MACAddress("02:ca:fe:00:00:06")!, bridge: InterfaceName("br0")!, mtu: 1500,
         features: 0x1_2000_8000),
-    ]))
+    ]), startInfoFrame: 0x7ff)
 
 /// A record with none of them.
 let bareRecord = DomainRecord(
   handle: sampleHandle, phase: .starting, flavour: Flavour(memoryMiB: 1, vcpus: 1, vifs: 0),
   guest: GuestRecord(
-    name: "g", imageName: nil, kernel: kernel, ramdisk: nil, runtimeABI: nil, commandLine: "", created: 0, vifs: [])
+    name: "g", imageName: nil, kernel: kernel, ramdisk: nil, bus: .none, runtimeABI: nil, commandLine: "",
+    created: 0, vifs: [])
 )
 
-private func read(_ text: String) throws -> DomainRecord? { DomainRecord(json: try JSON(parsing: text)) }
+private func read(_ text: String) throws -> DomainRecord? { try? DomainRecord(json: try JSON(parsing: text)) }
 
 @Suite struct DomainRecordTests {
   @Test(arguments: [
@@ -47,36 +52,93 @@ private func read(_ text: String) throws -> DomainRecord? { DomainRecord(json: t
       flavour: Flavour(memoryMiB: 8, vcpus: 1, vifs: 1, image: Flavour.HotImage(kernel: kernel))),
   ])
   func aRecordComesBackAsItWasWritten(record: DomainRecord) throws {
-    #expect(DomainRecord(json: try JSON(parsing: record.json.compact)) == record)
+    #expect(try DomainRecord(json: try JSON(parsing: record.json.compact)) == record)
   }
 
   @Test(arguments: [DomainRecord.Phase.building, .shell, .starting, .guest, .ending])
   func everyPhaseComesBack(phase: DomainRecord.Phase) throws {
     var record = bareRecord
     record.phase = phase
-    #expect(DomainRecord(json: record.json)?.phase == phase)
+    #expect(try DomainRecord(json: record.json).phase == phase)
+  }
+
+  @Test func whatIsWantedOfAGuestComesBack() throws {
+    var record = fullRecord
+    record.guest?.policies = GuestPolicies(onPoweroff: .restart, onReboot: .destroy, onCrash: .restart)
+    record.guest?.autostart = true
+    record.guest?.after = ["dns", "router"]
+    record.guest?.scheduling = Scheduling(cpus: "0-3,^2", weight: 512, cap: 50)
+    record.guest?.restarts = 7
+    #expect(try DomainRecord(json: try JSON(parsing: record.json.compact)) == record)
   }
 
   /// What a later chaosd must still read.
   @Test func aRecordIsThisText() throws {
-    #expect(
-      String(decoding: fullRecord.json.compact, as: UTF8.self) == """
-        {"version":1,"uuid":"a0a1a2a3-a4a5-a6a7-a8a9-aaabacadaeaf","phase":"guest",\
-        "flavour":{"memory":8,"vcpus":2,"vifs":2,"window":512,"kernel":"\(kernel.hexadecimal)",\
-        "ramdisk":"\(ramdisk.hexadecimal)"},\
-        "guest":{"name":"fw-1","image":"firewall","kernel":"\(kernel.hexadecimal)",\
-        "ramdisk":"\(ramdisk.hexadecimal)","abi":1,"cmdline":"role=\\"é\\"\\n","created":1790000000,"vifs":[\
-        {"slot":0,"mac":"02:ca:fe:00:00:05","lan":"blue","bridge":"lan7","mtu":1450,"features":4831877251,"ip":"10.7.0.2/24",\
-        "gateway":"10.7.0.1","ip6":"fd00::2/64","gateway6":"fd00::1"},\
-        {"slot":14,"mac":"02:ca:fe:00:00:06","bridge":"br0","mtu":1500,"features":4831870976}]}}
-        """)
+    #expect(String(decoding: fullRecord.json.compact, as: UTF8.self) == Self.text(version: 2))
+  }
+
+  /// The full record as version 1 wrote it, and as version 2 does.
+  private static func text(version: Int) -> String {
+    let domain = version == 1 ? "" : "\"domain\":7,"
+    let bus = version == 1 ? "" : "\"bus\":\"noxs\","
+    let taps =
+      version == 1
+      ? ""
+      : "\"taps\":[{\"slot\":0,\"name\":\"ch7.0\",\"index\":41},{\"slot\":14,\"name\":\"ch7.14\",\"index\":52}],"
+    let lifeCycle =
+      version == 1
+      ? ""
+      : ",\"policies\":{\"onPoweroff\":\"destroy\",\"onReboot\":\"restart\",\"onCrash\":\"preserve\"},\"restarts\":0"
+    return """
+      {"version":\(version),"uuid":"a0a1a2a3-a4a5-a6a7-a8a9-aaabacadaeaf",\(domain)"phase":"guest",\
+      "flavour":{"memory":8,"vcpus":2,"vifs":2,"window":512,"kernel":"\(kernel.hexadecimal)",\
+      "ramdisk":"\(ramdisk.hexadecimal)"},\(taps)\
+      "guest":{"name":"fw-1","image":"firewall","kernel":"\(kernel.hexadecimal)",\
+      "ramdisk":"\(ramdisk.hexadecimal)",\(bus)"abi":1,"cmdline":"role=\\"é\\"\\n","created":1790000000,"vifs":[\
+      {"slot":0,"mac":"02:ca:fe:00:00:05","lan":"blue","bridge":"lan7","mtu":1450,"features":4831877251,"ip":"10.7.0.2/24",\
+      "gateway":"10.7.0.1","ip6":"fd00::2/64","gateway6":"fd00::1"},\
+      {"slot":14,"mac":"02:ca:fe:00:00:06","bridge":"br0","mtu":1500,"features":4831870976}]\(lifeCycle)},"startInfo":2047}
+      """
+  }
+
+  @Test func aRecordOfTheVersionBeforeIsRead() throws {
+    var expected = fullRecord
+    expected.domain = nil
+    expected.taps = nil
+    #expect(try read(Self.text(version: 1)) == expected)
+  }
+
+  @Test func theVersionBeforeHadKernelsWithoutADevicePage() throws {
+    let text = Self.text(version: 1).replacing("\"abi\":1,", with: "")
+    #expect(try read(text)?.guest?.bus == DeviceBus.none)
+  }
+
+  @Test func aRecordOfALaterVersionIsToldFromADamagedOne() throws {
+    #expect(throws: DomainRecord.Unreadable.newer(version: 3)) {
+      try DomainRecord(
+        json: try JSON(parsing: Self.text(version: 2).replacing("\"version\":2", with: "\"version\":3")))
+    }
   }
 
   /// What is replaced in the text of the full record, and by what.
   @Test(arguments: [
-    ("\"version\":1", "\"version\":2"),
-    ("\"version\":1", "\"version\":\"1\""),
-    ("\"version\":1,", ""),
+    ("\"version\":2", "\"version\":0"),
+    ("\"version\":2", "\"version\":\"2\""),
+    ("\"domain\":7", "\"domain\":0"),
+    ("\"domain\":7", "\"domain\":65536"),
+    ("\"taps\":[", "\"taps\":[7,"),
+    ("\"name\":\"ch7.0\"", "\"name\":\"ch/7\""),
+    ("\"index\":41", "\"index\":0"),
+    ("\"slot\":14,\"name\"", "\"slot\":0,\"name\""),
+    ("\"bus\":\"noxs\"", "\"bus\":\"pci\""),
+    ("\"bus\":\"noxs\",", ""),
+    ("\"onCrash\":\"preserve\"", "\"onCrash\":\"reap\""),
+    ("\"restarts\":0", "\"restarts\":-1"),
+    ("\"restarts\":0", "\"restarts\":0,\"after\":7"),
+    ("\"restarts\":0", "\"restarts\":0,\"autostart\":1"),
+    ("\"restarts\":0", "\"restarts\":0,\"scheduling\":[]"),
+    ("\"startInfo\":2047", "\"startInfo\":-1"),
+    ("\"version\":2,", ""),
     ("\"uuid\":\"a0", "\"uuid\":\"g0"),
     ("\"phase\":\"guest\"", "\"phase\":\"idle\""),
     ("\"phase\":\"guest\",", ""),
@@ -123,20 +185,6 @@ private func read(_ text: String) throws -> DomainRecord? { DomainRecord(json: t
   @Test(arguments: ["null", "[]", "{}", "7", "{\"version\":1}"])
   func whatIsNoRecordIsRefused(text: String) throws {
     #expect(try read(text) == nil)
-  }
-
-  @Test func aTapSaysWhoseItIs() {
-    let tap = DomainShell.tapName(DomainID(rawValue: 32751), slot: 14)
-    #expect(tap.description == "ch32751.14")
-    let owner = DomainShell.owner(ofTap: tap.description)
-    #expect(owner?.domain == DomainID(rawValue: 32751))
-    #expect(owner?.slot == 14)
-    for name in [
-      "ch7", "ch.0", "ch7.", "ch7.0.1", "eth7.0", "ch65536.0", "ch+7.0", "ch7.+0", "ch07.0", "ch-7.0", "ch7.015",
-      "ch7.15",
-    ] {
-      #expect(DomainShell.owner(ofTap: name) == nil, "\(name)")
-    }
   }
 }
 

@@ -53,7 +53,8 @@ import Xen
     var other = bareRecord
     other.handle = .random()
     try store.write(other)
-    let (records, damaged) = try RecordStore(folder: folder).readAll()
+    let found = try RecordStore(folder: folder).readAll()
+    let (records, damaged) = (found.records, found.damaged)
     #expect(damaged == [])
     #expect(records.count == 2 && records.contains(fullRecord) && records.contains(other))
     #expect(names() == [sampleHandle.uuid, other.handle.uuid].sorted())
@@ -84,7 +85,8 @@ import Xen
   @Test func aRecordCutShortByAKillIsSweptAndTheOldOneStays() throws {
     try store.write(fullRecord)
     put("{\"version\":1,\"uuid\":\"a0a1", as: "\(sampleHandle.uuid).new")
-    let (records, damaged) = store.readAll()
+    let found = store.readAll()
+    let (records, damaged) = (found.records, found.damaged)
     #expect(records == [fullRecord] && damaged == [])
     #expect(names() == [sampleHandle.uuid])
   }
@@ -97,13 +99,39 @@ import Xen
     put("not a record", as: "notes.txt")
     // A record under another domain's name.
     put(String(decoding: fullRecord.json.compact, as: UTF8.self), as: other)
-    let (records, damaged) = store.readAll()
+    let found = store.readAll()
+    let (records, damaged) = (found.records, found.damaged)
     #expect(records == [fullRecord])
     let expected = [
       "00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002", "notes.txt", other,
     ]
     #expect(damaged.sorted() == expected.sorted())
     #expect(names().count == 5)
+  }
+
+  @Test func aRecordOfALaterChaosdIsNotCalledDamaged() throws {
+    let later = String(decoding: fullRecord.json.compact, as: UTF8.self).replacing(
+      "\"version\":2", with: "\"version\":3")
+    put(later, as: sampleHandle.uuid)
+    let found = store.readAll()
+    #expect(found.records == [] && found.damaged == [])
+    #expect(found.newer.map(\.name) == [sampleHandle.uuid] && found.newer.map(\.version) == [3])
+  }
+
+  @Test func whatNobodyIsAnswerableForIsAbandoned() throws {
+    store.claim(sampleHandle)
+    try store.write(fullRecord)
+    #expect(store.abandoned == [])
+    store.release(sampleHandle)
+    #expect(store.abandoned == [fullRecord])
+    // What another chaosd wrote is nobody's until it is taken over.
+    let next = try RecordStore(folder: folder)
+    _ = next.readAll()
+    #expect(next.abandoned == [fullRecord])
+    next.claim(sampleHandle)
+    #expect(next.abandoned == [])
+    next.remove(sampleHandle)
+    #expect(next.abandoned == [] && next.all == [])
   }
 
   @Test func removedRecordsAreGone() throws {

@@ -279,6 +279,62 @@ private func text(_ configuration: FRRConfiguration) -> String {
         == .client(neighbors: [address]))
   }
 
+  /// As FRR 8.4.4 showed it when it was given the block: sorted, and in its own spelling.
+  @Test func theOrderAndSpellingOfFRRMakeNoDifference() throws {
+    let neighbors = ["FD99:0::A", "10.0.0.20", "10.0.0.3", "2001:db8::2", "9.0.0.3"].map { IPAddress($0)! }
+    let running = """
+      router bgp 65000
+       neighbor CHAOS peer-group
+       neighbor CHAOS remote-as 65000
+       neighbor 9.0.0.3 peer-group CHAOS
+       neighbor 10.0.0.3 peer-group CHAOS
+       neighbor 10.0.0.20 peer-group CHAOS
+       neighbor 2001:db8::2 peer-group CHAOS
+       neighbor fd99::a peer-group CHAOS
+      """
+    let settings = try EVPNSettings(asNumber: 65000, role: .client(neighbors: neighbors))
+    #expect(try FRRConfiguration(running).settings == settings)
+    #expect(
+      settings.neighbors.map(\.description) == ["9.0.0.3", "10.0.0.3", "10.0.0.20", "2001:db8::2", "fd99::a"])
+
+    let ranges = ["FD98::/64", "10.9.0.0/24", "10.8.0.0/24"].map { IPInterface($0)! }
+    let listening = """
+      router bgp 65000
+       neighbor CHAOS peer-group
+       bgp listen range 10.9.0.0/24 peer-group CHAOS
+       bgp listen range 10.8.0.0/24 peer-group CHAOS
+       bgp listen range fd98::/64 peer-group CHAOS
+       address-family l2vpn evpn
+        neighbor CHAOS route-reflector-client
+      """
+    let reflector = try EVPNSettings(asNumber: 65000, role: .reflector(listen: ranges))
+    #expect(try FRRConfiguration(listening).settings == reflector)
+  }
+
+  @Test func everywhereInWordsIsEverywhere() throws {
+    let inWords = try EVPNSettings(
+      asNumber: 1, role: .reflector(listen: [IPInterface("::/0")!, IPInterface("0.0.0.0/0")!]))
+    #expect(try inWords == EVPNSettings(asNumber: 1, role: .reflector(listen: [])))
+    #expect(try FRRConfiguration("").replacingBlock(with: inWords, routerID: routerID).settings == inWords)
+  }
+
+  /// FRR from 8.5 on may show it so (RFC 5396).
+  @Test func anASNumberInTwoPartsIsTheSameNumber() throws {
+    let settings = try EVPNSettings(asNumber: 65546, role: client.role)
+    for opening in ["router bgp 65546", "router bgp 1.10", "router bgp 1.10 as-notation dot"] {
+      let running = """
+        \(opening)
+         neighbor CHAOS peer-group
+         neighbor 10.0.0.1 peer-group CHAOS
+         neighbor fd99::2 peer-group CHAOS
+        """
+      #expect(try FRRConfiguration(running).settings == settings)
+    }
+    for opening in ["router bgp 1.65536", "router bgp 1.2.3", "router bgp .1", "router bgp 65536.0"] {
+      #expect(try FRRConfiguration("\(opening)\n neighbor CHAOS peer-group\n").settings == nil)
+    }
+  }
+
   // MARK: The list of daemons
 
   @Test(arguments: [

@@ -127,6 +127,20 @@ private let routes = """
       do throws(FRRConsole.Failure) { _ = try console.run("enable") } catch { failure = error }
       #expect(failure == expected)
     }
+    // One that reads no more, as a stopped one: what is sent fills its socket.
+    let stopped = try FRRDouble()
+    let reading = try DaemonDouble("\(stopped.folder)/bgpd.vty") { _ in
+      sleep(3600)
+      return nil
+    }
+    defer { reading.stop() }
+    var deaf = try FRRConsole("bgpd", folder: stopped.folder, limit: .milliseconds(200))
+    for command in ["enable", String(repeating: "x", count: 16 << 20)] {
+      var deafness: FRRConsole.Failure?
+      do throws(FRRConsole.Failure) { _ = try deaf.run(command) } catch { deafness = error }
+      #expect(deafness == .silent(daemon: "bgpd"))
+    }
+
     let frr = try FRRDouble()
     let daemon = try DaemonDouble("\(frr.folder)/bgpd.vty") { _ in nil }
     defer { daemon.stop() }
@@ -193,6 +207,34 @@ private let routes = """
     var status = stat()
     stat("\(frr.folder)/frr.conf", &status)
     #expect(status.st_mode & 0o7777 == 0o640)
+  }
+
+  @Test func settingsThatRunInAnotherOrderAreNotMended() throws {
+    let two = try EVPNSettings(
+      asNumber: 65000, role: .client(neighbors: [IPAddress("10.0.0.20")!, IPAddress("10.0.0.3")!]))
+    let running = """
+      router bgp 65000
+       neighbor CHAOS peer-group
+       neighbor 10.0.0.3 peer-group CHAOS
+       neighbor 10.0.0.20 peer-group CHAOS
+      """
+    let block = try FRRConfiguration("").replacingBlock(with: two, routerID: routerID)
+    let frr = try FRRDouble(configuration: String(decoding: block.bytes, as: UTF8.self))
+    let daemons = try Daemons(frr, running: running)
+    defer { daemons.stop() }
+    #expect(try EVPN(frr.installation).mend() == false)
+    #expect(!daemons.bgpd.commands.contains("configure terminal"))
+  }
+
+  /// Whatever FRR makes of a block that chaos did not foresee: it is given again, and that this was in vain is said.
+  @Test func aDaemonThatDoesNotKeepItsSettingsIsTold() throws {
+    let block = try FRRConfiguration("").replacingBlock(with: client, routerID: routerID)
+    let frr = try FRRDouble(configuration: String(decoding: block.bytes, as: UTF8.self))
+    let daemons = try Daemons(frr)
+    defer { daemons.stop() }
+    let error = #expect(throws: EVPNError.self) { try EVPN(frr.installation).mend() }
+    #expect(error?.description == "bgpd was given its settings and does not have them")
+    #expect(daemons.bgpd.commands.contains("router bgp 65000"))
   }
 
   @Test func disablingSaysFarewellAndRestoresTheFile() throws {

@@ -36,8 +36,6 @@ int cbackends_tap_set_offload(int fd, unsigned long flags);
 static const short cbackends_spawn_setsid = 0x80;
 /* posix_spawn: closes every descriptor from 3 on in the child (a GNU extension). */
 int cbackends_spawn_close_rest(posix_spawn_file_actions_t *actions);
-/* pthread_setname_np for the calling thread; at most 15 bytes count. */
-void cbackends_name_thread(const char *name);
 /* accept4(2) with SOCK_CLOEXEC and SOCK_NONBLOCK. */
 int cbackends_accept(int fd);
 /* prctl(PR_SET_NO_NEW_PRIVS). */

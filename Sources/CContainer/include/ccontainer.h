@@ -13,4 +13,10 @@ int ccontainer_enable_ipv6(int namespace_descriptor, const char *interface_name)
 /// The exit status in what waitpid(2) answered; -1 for a process that a signal ended.
 int ccontainer_exit_status(int status);
 
+/// Opens a socket for whole Ethernet frames of an interface of another network namespace (packet(7)), whose frames
+/// of `protocol` it receives; none for 0. The calling thread is in its own namespace when this returns, as above.
+///
+/// Returns the descriptor or a negated errno.
+int ccontainer_open_packet_socket(int namespace_descriptor, int interface_index, unsigned short protocol);
+
 #endif

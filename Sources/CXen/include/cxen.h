@@ -48,6 +48,10 @@ int cxen_mem_type(xencall_handle *call, uint16_t domid, uint64_t gfn);
 static const int cxen_mem_type_ram_ro = HVMMEM_ram_ro;
 /* Sets a domain's weight under the credit2 scheduler and keeps its cap (XEN_DOMCTL_scheduler_op). */
 int cxen_set_credit2_weight(xc_interface *xc, uint32_t domid, uint16_t weight);
+/* Sets both; cap is in percent of one processor, 0 for none. */
+int cxen_set_credit2(xc_interface *xc, uint32_t domid, uint16_t weight, uint16_t cap);
+/* Pins a vCPU to physical processors (XEN_DOMCTL_setvcpuaffinity, hard). EINVAL for one beyond what Xen was built for. */
+int cxen_set_affinity(xc_interface *xc, uint32_t domid, uint32_t vcpu, const uint32_t *cpus, size_t count);
 /* The running hypervisor's version (major << 16 | minor), its extra version and its capabilities. */
 int cxen_version(xc_interface *xc);
 int cxen_version_extra(xc_interface *xc, char *out, size_t size);

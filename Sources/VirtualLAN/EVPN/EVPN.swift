@@ -70,12 +70,16 @@ public final class EVPN: Sendable {
   /// nothing when nobody has FRR's scripts read frr.conf to it, or when those are too late.
   ///
   /// - Returns: whether there was something to mend.
+  /// - Throws: `EVPNError`, also when bgpd was given its settings and has others still.
   public func mend() throws(EVPNError) -> Bool {
     try changing.withLock { _ throws(EVPNError) in
       let wanted = try configuration()
       guard let settings = wanted.settings, installation.missingDaemons.isEmpty else { return false }
       guard let running = try? runningConfiguration(), running.settings != settings else { return false }
       try take(over: wanted, from: wanted, wanted: settings)
+      if let running = try? runningConfiguration(), running.settings != settings {
+        throw EVPNError(.system, "bgpd was given its settings and does not have them")
+      }
       return true
     }
   }

@@ -14,7 +14,8 @@ public struct EVPNSettings: Hashable, Sendable {
   public let asNumber: UInt32
   public let role: Role
 
-  /// Repeated neighbours and prefixes count once; of a prefix only the network counts.
+  /// Repeated neighbours and prefixes count once; of a prefix only the network counts. Their order is none of the
+  /// asker's: FRR has one of its own, and what runs is compared with what is wanted.
   ///
   /// - Throws: `EVPNError` of the kind `invalid` that names `as`, `neighbor` or `listen`.
   public init(asNumber: UInt32, role: Role) throws(EVPNError) {
@@ -22,7 +23,8 @@ public struct EVPNSettings: Hashable, Sendable {
     self.asNumber = asNumber
     switch role {
     case .reflector(let listen):
-      self.role = .reflector(listen: Self.unique(listen.map(Self.network)))
+      let networks = Self.sorted(listen.map(Self.network))
+      self.role = .reflector(listen: networks == Self.everywhere ? [] : networks)
     case .client(let neighbors):
       guard !neighbors.isEmpty else {
         throw EVPNError(.invalid, "neighbor: none given, and this host is no reflector", field: "neighbor")
@@ -30,7 +32,7 @@ public struct EVPNSettings: Hashable, Sendable {
       for neighbor in neighbors where !Self.canBeNeighbor(neighbor) {
         throw EVPNError(.invalid, "neighbor: no address of another host: '\(neighbor)'", field: "neighbor")
       }
-      self.role = .client(neighbors: Self.unique(neighbors))
+      self.role = .client(neighbors: Set(neighbors).sorted())
     }
   }
 
@@ -60,8 +62,7 @@ public struct EVPNSettings: Hashable, Sendable {
     IPInterface(address: interface.network, prefixLength: interface.prefixLength) ?? interface
   }
 
-  private static func unique<Element: Hashable>(_ elements: [Element]) -> [Element] {
-    var seen: Set<Element> = []
-    return elements.filter { seen.insert($0).inserted }
+  private static func sorted(_ networks: [IPInterface]) -> [IPInterface] {
+    Set(networks).sorted { ($0.address, $0.prefixLength) < ($1.address, $1.prefixLength) }
   }
 }

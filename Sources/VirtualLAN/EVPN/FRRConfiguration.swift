@@ -53,8 +53,7 @@ struct FRRConfiguration: Hashable, Sendable {
   var settings: EVPNSettings? {
     guard let asNumber = facts.asNumber else { return nil }
     if facts.isReflector {
-      let listen = Set(facts.ranges) == Set(EVPNSettings.everywhere) ? [] : facts.ranges
-      return try? EVPNSettings(asNumber: asNumber, role: .reflector(listen: listen))
+      return try? EVPNSettings(asNumber: asNumber, role: .reflector(listen: facts.ranges))
     }
     return try? EVPNSettings(asNumber: asNumber, role: .client(neighbors: facts.neighbors))
   }

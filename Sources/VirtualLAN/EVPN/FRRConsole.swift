@@ -71,7 +71,8 @@ struct FRRConsole: ~Copyable {
     guard socket >= 0 else { throw .system(daemon: daemon, call: "socket", code: errno) }
     let descriptor = Descriptor(owning: socket)
     // For connect(2) too, which waits while the daemon takes no more callers.
-    var patience = timeval(tv_sec: Int(limit.components.seconds), tv_usec: 0)
+    let milliseconds = Int(limit.wholeMilliseconds)
+    var patience = timeval(tv_sec: milliseconds / 1000, tv_usec: milliseconds % 1000 * 1000)
     setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
     let result = withUnsafeBytes(of: &address) { bytes in
       Glibc.connect(socket, bytes.assumingMemoryBound(to: sockaddr.self).baseAddress, socklen_t(bytes.count))
@@ -115,6 +116,7 @@ struct FRRConsole: ~Copyable {
       if count < 0 {
         switch errno {
         case EINTR: continue
+        case EAGAIN: throw .silent(daemon: daemon)
         case EPIPE, ECONNRESET: throw .ended(daemon: daemon)
         default: throw .system(daemon: daemon, call: "send", code: errno)
         }

@@ -64,9 +64,10 @@ struct FRRContext {
       self = FRRContext()
       guard line.words.dropFirst().first == "bgp" else { return }
       let rest = line.words.dropFirst(2)
-      let asNumber = rest.first.flatMap { UInt32($0) }
+      let asNumber = rest.first.flatMap(Self.asNumber)
+      let details = rest.dropFirst(asNumber == nil ? 0 : 1)
       instance = Instance(
-        asNumber: asNumber, isDefault: rest.dropFirst(asNumber == nil ? 0 : 1).isEmpty, line: line.number)
+        asNumber: asNumber, isDefault: details.isEmpty || details.first == "as-notation", line: line.number)
     case "address-family":
       if instance != nil { addressFamily = Array(line.words.dropFirst()) }
     case "exit-address-family":
@@ -77,5 +78,13 @@ struct FRRContext {
       self = FRRContext()
     default: break
     }
+  }
+
+  /// A number as a whole or, from FRR 8.5 on, as two of 16 bits (RFC 5396).
+  private static func asNumber(_ text: String) -> UInt32? {
+    let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+    guard parts.count == 2 else { return UInt32(text) }
+    guard let high = UInt16(parts[0]), let low = UInt16(parts[1]) else { return nil }
+    return UInt32(high) << 16 | UInt32(low)
   }
 }

@@ -90,6 +90,21 @@ public struct LANDefinition: Hashable, Sendable {
   /// Whether the LAN's devices are named and its port is chosen as Megalos does.
   var isMegalos: Bool { port == Self.megalosPort && bridge.description.hasPrefix("kt-") }
 
+  /// How device names are made of a network's name as Megalos knows it.
+  public enum MegalosNaming: Sendable {
+    /// Megalos's since its commit be73411: only underscores go.
+    case current
+    /// Megalos's before that, and chaos's for longer.
+    case former
+
+    fileprivate func isDropped(_ byte: UInt8) -> Bool {
+      switch self {
+      case .current: byte == UInt8(ascii: "_")
+      case .former: byte == UInt8(ascii: "-") || byte == UInt8(ascii: ".")
+      }
+    }
+  }
+
   /// A LAN whose device names, port and underlay are those that Megalos's own plug-in would give it, so that
   /// both share its bridge.
   ///
@@ -98,10 +113,9 @@ public struct LANDefinition: Hashable, Sendable {
   ///   - suffix: of the lab; may be empty.
   public static func megalos(
     name: String, suffix: String, vni: VNI, port: UInt16 = Self.megalosPort, underlay: Underlay = .automatic,
-    mode: Mode = .evpn, mtu: Int? = nil, lifetime: Lifetime = .whileUsed
+    mode: Mode = .evpn, mtu: Int? = nil, lifetime: Lifetime = .whileUsed, naming: MegalosNaming = .current
   ) throws(LANError) -> LANDefinition {
-    let short = String(
-      decoding: name.utf8.filter { $0 != UInt8(ascii: "-") && $0 != UInt8(ascii: ".") }.prefix(5), as: UTF8.self)
+    let short = String(decoding: name.utf8.filter { !naming.isDropped($0) }.prefix(5), as: UTF8.self)
     let device = suffix.isEmpty ? short : "\(short)-\(suffix)"
     guard let vxlan = InterfaceName(device), let bridge = InterfaceName("kt-\(device)") else {
       throw .refused("suffix", "makes no interface name of at most 15 bytes", "kt-\(device)")

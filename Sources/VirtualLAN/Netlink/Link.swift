@@ -26,6 +26,25 @@ public struct Link: Hashable, Sendable {
   /// Its counters at that moment; nil where the kernel did not say.
   public let statistics: LinkStatistics?
 
+  public init(
+    index: InterfaceIndex, name: InterfaceName, mtu: UInt32, flags: LinkFlags, kind: LinkKind?,
+    master: InterfaceIndex?, address: MACAddress?, group: InterfaceGroup, peerIndex: InterfaceIndex?,
+    vxlan: VXLANSettings?, port: BridgePort?, statistics: LinkStatistics?
+  ) {
+    self.index = index
+    self.name = name
+    self.mtu = mtu
+    self.flags = flags
+    self.kind = kind
+    self.master = master
+    self.address = address
+    self.group = group
+    self.peerIndex = peerIndex
+    self.vxlan = vxlan
+    self.port = port
+    self.statistics = statistics
+  }
+
   /// Set up by the administrator; says nothing of a carrier.
   public var isUp: Bool { flags.contains(.up) }
   public var isBridge: Bool { kind == .bridge }

@@ -60,11 +60,12 @@ extension RouteRequest {
     return RouteRequest(operation: "look up route to", subject: "\(destination)", message: message.bytes)
   }
 
-  /// Asks for a family's routes in the main table.
-  static func allRoutes(isIPv6: Bool) -> RouteRequest {
+  /// Asks for a family's routes in the main table, or in all.
+  static func allRoutes(isIPv6: Bool, inAllTables: Bool = false) -> RouteRequest {
+    let table = inAllTables ? RT_TABLE_UNSPEC : RT_TABLE_MAIN
     var message = NetlinkMessageBuilder(type: RTM_GETROUTE, flags: NLM_F_DUMP)
     message.append(UInt8(isIPv6 ? AF_INET6 : AF_INET))
-    message.append(contentsOf: [0, 0, 0, UInt8(RT_TABLE_MAIN.rawValue), 0, 0, 0, 0, 0, 0, 0])
+    message.append(contentsOf: [0, 0, 0, UInt8(table.rawValue), 0, 0, 0, 0, 0, 0, 0])
     return RouteRequest(operation: "list", subject: isIPv6 ? "IPv6 routes" : "IPv4 routes", message: message.bytes)
   }
 }
@@ -122,7 +123,8 @@ extension Route {
       default: try hop.read(attribute)
       }
     }
-    guard let device = hop.device, family == AF_INET || family == AF_INET6 else { return nil }
+    let leadsNowhere = [RTN_BLACKHOLE, RTN_UNREACHABLE, RTN_PROHIBIT, RTN_THROW].contains { type == UInt8($0) }
+    guard let device = hop.device, !leadsNowhere, family == AF_INET || family == AF_INET6 else { return nil }
     self.init(
       device: device,
       destination: length == 0 ? nil : destination.flatMap { IPInterface(address: $0, prefixLength: Int(length)) },

@@ -176,15 +176,18 @@ extension RouteSocket {
 
   /// The routes of the main table for what has no other, of both families, the preferred ones first.
   public mutating func defaultRoutes() throws(NetlinkError) -> [Route] {
-    let routes = try routes(isIPv6: false) + routes(isIPv6: true)
-    return routes.sorted { $0.metric < $1.metric }
+    let routes = try routes(.allRoutes(isIPv6: false)) + routes(.allRoutes(isIPv6: true))
+    return routes.filter { $0.destination == nil }.sorted { $0.metric < $1.metric }
   }
 
-  private mutating func routes(isIPv6: Bool) throws(NetlinkError) -> [Route] {
+  /// A family's routes in all tables, whichever of them the rules of policy routing have looked at.
+  public mutating func routesOfAllTables(isIPv6: Bool) throws(NetlinkError) -> [Route] {
+    try routes(.allRoutes(isIPv6: isIPv6, inAllTables: true))
+  }
+
+  private mutating func routes(_ request: RouteRequest) throws(NetlinkError) -> [Route] {
     do {
-      return try list(.allRoutes(isIPv6: isIPv6)) {
-        if case .route(let route) = $0, route.destination == nil { route } else { nil }
-      }
+      return try list(request) { if case .route(let route) = $0 { route } else { nil } }
     } catch {
       // The kernel makes the table for its first route.
       if error.code == ENOENT { return [] }

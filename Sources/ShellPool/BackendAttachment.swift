@@ -1,0 +1,184 @@
+import Backends
+import DevicePages
+import Glibc
+import StateFiles
+import Synchronization
+import VirtualLAN
+import Xen
+
+/// What ties domains to chaos-backend: taps and their queues, descriptors restricted to one domain, console logs, and
+/// the requests that hand them over.
+public final class BackendAttachment: Sendable {
+  let network: HostNetwork
+  private let backend: BackendService
+  /// Folder of the console logs.
+  private let logs: String
+  /// Every tap that this process made and did not delete: until its record is written nothing else speaks of it.
+  private let made = Mutex<Set<InterfaceIndex>>([])
+
+  public init(network: HostNetwork, backend: BackendService, logs: String) {
+    self.network = network
+    self.backend = backend
+    self.logs = logs
+  }
+
+  // MARK: Queues
+
+  /// A tap queue and a vhost-net instance, both open; closed when dropped.
+  final class VifQueue: Sendable {
+    let tap, vhost: Descriptor
+
+    init(tap: consuming Descriptor, vhost: consuming Descriptor) {
+      self.tap = tap
+      self.vhost = vhost
+    }
+  }
+
+  /// Makes a vif's tap, which stays until it is deleted, and opens what serves it.
+  func createTap(_ domain: DomainID, slot: Int) throws -> (tap: GuestTap, queue: VifQueue) {
+    let name = DomainShell.name(ofTap: slot, of: domain)
+    let (queue, index) = try network.createTap(name)
+    let descriptor = Descriptor(adopting: queue)
+    let tap = GuestTap(slot: slot, name: name, index: index)
+    made.withLock { _ = $0.insert(index) }
+    do {
+      return (tap, VifQueue(tap: descriptor, vhost: try Self.openVhost()))
+    } catch {
+      try deleteTaps([tap])
+      throw error
+    }
+  }
+
+  /// Deletes taps, which may be gone already.
+  func deleteTaps(_ taps: [GuestTap]) throws(NetlinkError) {
+    let indexes = taps.map(\.index)
+    try network.delete(indexes)
+    made.withLock { $0.subtract(indexes) }
+  }
+
+  /// Deletes a tap that no record speaks of.
+  public func deleteStray(_ tap: InterfaceIndex) throws(NetlinkError) { try network.delete([tap]) }
+
+  /// The taps that this process made and did not delete.
+  public var madeTaps: Set<InterfaceIndex> { made.withLock { $0 } }
+
+  private func openQueue(_ tap: GuestTap) throws -> VifQueue {
+    VifQueue(tap: Descriptor(adopting: try network.openTap(tap.name)), vhost: try Self.openVhost())
+  }
+
+  private static func openVhost() throws(BackendError) -> Descriptor {
+    let raw = open("/dev/vhost-net", O_RDWR | O_CLOEXEC)
+    if raw < 0 { throw BackendError("open /dev/vhost-net", errno: errno) }
+    return Descriptor(adopting: raw)
+  }
+
+  // MARK: Whole domains
+
+  /// Hands a domain to the back-end: what it may map, ring and write, and the queues of its vifs.
+  func attach(_ shell: DomainShell, features: VifFeatures, queues: [VifQueue]) throws {
+    let privcmd = Descriptor(adopting: try RestrictedDevices.openPrivcmd(for: shell.domain))
+    let channels = Descriptor(adopting: try RestrictedDevices.openEventChannels(for: shell.domain))
+    let log = try openLog(shell.handle)
+    let vifs = shell.taps.map { shell.flavour.vif(slot: $0.slot, features: features) }
+    try backend.perform(
+      .attach(shell.identity, vifs: vifs),
+      descriptors: [privcmd.raw, channels.raw, log.raw] + queues.flatMap { [$0.tap.raw, $0.vhost.raw] })
+  }
+
+  /// Hands a domain to a back-end that does not serve it yet, because its predecessor died.
+  public func reattach(_ shell: DomainShell, features: VifFeatures) throws {
+    try attach(shell, features: features, queues: try shell.taps.map { try openQueue($0) })
+  }
+
+  /// Has the back-end let go of a domain. Not an error when it does not serve it.
+  public func detach(_ identity: DomainIdentity) throws(BackendError) {
+    do {
+      try backend.perform(.detach(identity))
+    } catch {
+      if error.errno != ENODEV { throw error }
+    }
+  }
+
+  /// Where the back-end listens.
+  public var socket: String { backend.socket }
+
+  /// The domains that the back-end serves now.
+  public func served() throws(BackendError) -> [ControlProtocol.Status] { try backend.domains() }
+
+  /// Tells the back-end that a shell has another handle, and moves its log along.
+  func rename(_ shell: DomainShell, to handle: DomainHandle, features: VifFeatures) throws {
+    do {
+      try backend.perform(.rename(shell.identity, to: handle))
+    } catch  where error.errno == EOPNOTSUPP {
+      // A back-end of the version before: the shell has not run, so that it can be handed over again.
+      try detach(shell.identity)
+      rename(logPath(shell.handle), logPath(handle))
+      try reattach(shell.standIn(handle), features: features)
+      return
+    }
+    rename(logPath(shell.handle), logPath(handle))
+  }
+
+  // MARK: What a guest is asked and told
+
+  /// Sets request bits in a guest's powerctl page and rings it.
+  public func request(_ bits: UInt32, of identity: DomainIdentity) throws(BackendError) {
+    try backend.perform(.powerctl(identity, bits: bits))
+  }
+
+  /// Tells the back-end of the features in force on a shell's vifs once an image is loaded.
+  public func setFeatures(_ features: VifFeatures, of shell: DomainShell) throws(BackendError) {
+    for tap in shell.taps {
+      try backend.perform(.setFeatures(shell.identity, slot: UInt8(tap.slot), features: features.rawValue))
+    }
+  }
+
+  /// Shows a console on a stream socket, which stays the caller's.
+  public func openConsole(
+    of identity: DomainIdentity, follow: Bool, input: Bool, on socket: Int32
+  ) throws(BackendError) {
+    try backend.perform(.console(identity, follow: follow, input: input), descriptors: [socket])
+  }
+
+  // MARK: Vifs of a running guest
+
+  func attachVif(_ shell: DomainShell, slot: Int, features: VifFeatures, queue: VifQueue) throws {
+    let privcmd = Descriptor(adopting: try RestrictedDevices.openPrivcmd(for: shell.domain))
+    try backend.perform(
+      .attachVif(shell.identity, shell.flavour.vif(slot: slot, features: features)),
+      descriptors: [privcmd.raw, queue.tap.raw, queue.vhost.raw])
+  }
+
+  func detachVif(_ identity: DomainIdentity, slot: Int) throws(BackendError) {
+    do {
+      try backend.perform(.detachVif(identity, slot: UInt8(slot)))
+    } catch {
+      if error.errno != ENODEV { throw error }
+    }
+  }
+
+  // MARK: Logs
+
+  private func logPath(_ handle: DomainHandle) -> String { "\(logs)/\(handle.uuid).log" }
+
+  private func openLog(_ handle: DomainHandle) throws(BackendError) -> Descriptor {
+    let path = logPath(handle)
+    let raw = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o640)
+    if raw < 0 { throw BackendError("open console log \(path)", errno: errno) }
+    return Descriptor(adopting: raw)
+  }
+
+  private func rename(_ old: String, _ new: String) {
+    // A log that cannot be moved is lost with the old name; the guest is not.
+    Glibc.rename(old, new)
+  }
+
+  public func removeLog(_ handle: DomainHandle) { unlink(logPath(handle)) }
+
+  /// The handles that a log is called by.
+  public var loggedHandles: [DomainHandle] {
+    StateFile.names(in: logs).compactMap { name in
+      name.hasSuffix(".log") ? DomainHandle(uuid: String(name.dropLast(4))) : nil
+    }
+  }
+}

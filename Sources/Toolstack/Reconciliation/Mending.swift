@@ -1,0 +1,171 @@
+import ChaosAPI
+import DevicePages
+import Glibc
+import ShellPool
+import VirtualLAN
+import Xen
+
+extension Toolstack {
+  // MARK: Looking
+
+  /// What is not as it should be; nil when the hypervisor cannot be asked, which the next round does again.
+  func differences(_ scope: Reconciler.Scope, leaving unreadable: Set<DomainHandle>) -> [Difference]? {
+    var wanted = WantedState()
+    wanted.unreadable = unreadable
+    wanted.guests = registry.guests.map { wantedDomain($0) }
+    wanted.shells = pool.shells.map { WantedState.Domain(identity: $0.identity, taps: $0.taps) }
+    guard let actual = actualState(scope) else { return nil }
+    let recorded = records.all
+    wanted.recorded = Set(recorded.map(\.handle))
+    wanted.taps = attachment.madeTaps
+    for record in recorded { wanted.taps.formUnion(record.taps?.map(\.index) ?? []) }
+    for guest in registry.guests { wanted.taps.formUnion(guest.shell.taps.map(\.index)) }
+    wanted.abandoned = records.abandoned.map(\.handle)
+    wanted.starts = dueStarts
+    return Difference.between(wanted, actual)
+  }
+
+  private func wantedDomain(_ guest: Guest) -> WantedState.Domain {
+    var domain = WantedState.Domain(identity: guest.identity, taps: guest.shell.taps)
+    domain.isEnding = guest.isEnding
+    domain.isStopped = guest.stopped != nil
+    domain.isRestartDue = guest.isRestartDue
+    for vif in guest.record.vifs where vif.lan == nil { domain.bridges[vif.slot] = vif.bridge }
+    return domain
+  }
+
+  private func actualState(_ scope: Reconciler.Scope) -> ActualState? {
+    var served: Set<DomainIdentity>?
+    if scope == .everything { served = servedNow() }
+    guard let domains = try? hypervisor.domainsByIdentity() else { return nil }
+    var actual = ActualState(domains: domains, served: served)
+    // What cannot be listed now is not compared now.
+    if scope != .domains { actual.links = try? network.links() }
+    if scope == .everything { actual.logs = attachment.loggedHandles }
+    return actual
+  }
+
+  /// What the back-end serves, having noted what guests said of themselves; nil when it does not answer.
+  private func servedNow() -> Set<DomainIdentity>? {
+    guard let statuses = try? attachment.served() else { return nil }
+    for status in statuses {
+      if let guest = registry[status.key.handle], guest.identity == status.key {
+        guest.update(status: status.status)
+      }
+    }
+    return Set(statuses.map(\.key))
+  }
+
+  /// Notes what a guest says of itself.
+  func note(_ status: UInt32, of guest: Guest) {
+    if guest.update(status: status) { journal.note(.ready, guest) }
+  }
+
+  // MARK: Mending
+
+  /// Does what a difference calls for. Looks again first: the difference may be older than the last operation.
+  func mend(_ difference: Difference) throws {
+    switch difference {
+    case .stopped(let identity, let reason): try settle(identity, reason)
+    case .restartDue(let identity): try restartStopped(identity)
+    case .unstarted(let handle): try start(handle)
+    case .unfinishedEnd(let identity): try finishEnd(identity)
+    case .lostShell(let identity):
+      if let shell = pool.withdraw(identity), let error = builder.abandon(shell) { throw error }
+    case .abandoned(let handle): try unmakeAbandoned(handle)
+    case .unserved(let identity): try serve(identity)
+    case .strangerServed(let identity): try attachment.detach(identity)
+    case .misplacedTap(let identity, let slot): try putBack(identity, slot)
+    case .strayTap(let index, _): try attachment.deleteStray(index)
+    case .strayLog(let handle): attachment.removeLog(handle)
+    }
+  }
+
+  private func guest(_ identity: DomainIdentity) -> Guest? {
+    guard let guest = registry[identity.handle], guest.identity == identity else { return nil }
+    return guest
+  }
+
+  /// A guest runs no more: removed, or kept where its console is worth reading.
+  private func settle(_ identity: DomainIdentity, _ reason: GuestEnd) throws {
+    try guest(identity)?.ifIdle {
+      guard let guest = guest(identity) else { return }
+      let info = try hypervisor.info(of: identity)
+      if let info, !info.isShutdown, !info.isDying { return }
+      try settle(guest, reason, isThere: info.map { !$0.isDying } ?? false)
+    }
+  }
+
+  private func finishEnd(_ identity: DomainIdentity) throws {
+    try guest(identity)?.ifIdle {
+      guard let guest = guest(identity) else { return }
+      try unmake(guest, reason: guest.stopped ?? .destroyed, patience: .moment)
+    }
+  }
+
+  /// Unmakes what a record speaks of that nobody is answerable for: a domain found half-made, or one whose tear-down
+  /// failed before.
+  private func unmakeAbandoned(_ handle: DomainHandle) throws {
+    guard let record = records.abandoned.first(where: { $0.handle == handle }) else { return }
+    guard let identity = try identity(of: record) else {
+      try builder.forget(record)
+      return
+    }
+    try builder.teardown.run(try builder.remains(record, identity), patience: .moment)
+  }
+
+  /// Which domain a record is of. Its number may be missing (in `building`, in records of version 1): then it is the
+  /// one with the handle, which chaosd made up itself.
+  func identity(of record: DomainRecord) throws(XenError) -> DomainIdentity? {
+    if let identity = record.identity { return try hypervisor.info(of: identity)?.identity }
+    return try hypervisor.domains().first { $0.handle == record.handle && $0.id != .dom0 }?.identity
+  }
+
+  /// Hands a domain to a back-end that does not serve it, because its predecessor died.
+  private func serve(_ identity: DomainIdentity) throws {
+    if let guest = guest(identity) {
+      try guest.ifIdle {
+        let features = guest.record.vifs.first?.features ?? 0
+        try attachment.reattach(guest.shell, features: VifFeatures(rawValue: features))
+      }
+    } else if let shell = pool.withdraw(identity) {
+      do {
+        let boot = shell.flavour.image.flatMap { try? BootImages($0, in: self.images) }
+        try attachment.reattach(shell, features: boot?.vifFeatures ?? .always)
+      } catch {
+        builder.abandon(shell)
+        throw error
+      }
+      if !pool.adopt(shell) { builder.abandon(shell) }
+    }
+  }
+
+  /// Puts a vif back on its bridge, which somebody deleted and made again, or took it off.
+  private func putBack(_ identity: DomainIdentity, _ slot: Int) throws {
+    try guest(identity)?.ifIdle {
+      guard let guest = guest(identity), let tap = guest.shell.tap(slot: slot),
+        let vif = guest.record.vifs.first(where: { $0.slot == slot }), vif.lan == nil,
+        let bridge = try network.link(named: vif.bridge), bridge.isBridge
+      else { return }
+      try network.join([(tap: tap.name, bridge: bridge.index, mtu: vif.mtu)])
+      report("guest '\(guest.name)': vif \(slot) is back on bridge '\(vif.bridge)'")
+    }
+  }
+
+  // MARK: House-keeping
+
+  /// Lets go of what nobody uses any more.
+  func keepHouse() {
+    retryLANs()
+    lans.settleAbandoned()
+    removeUnusedImages()
+  }
+
+  private func removeUnusedImages() {
+    var used = Set(registry.guests.flatMap { [$0.record.kernel, $0.record.ramdisk].compactMap { $0 } })
+    for status in pool.status {
+      if let image = status.flavour.image { used.formUnion([image.kernel, image.ramdisk].compactMap { $0 }) }
+    }
+    images.removeUnused(inUse: used)
+  }
+}

@@ -1,0 +1,171 @@
+import Backends
+import ChaosAPI
+import Dispatch
+import Glibc
+import ShellPool
+import Synchronization
+import Threads
+import VirtualLAN
+import Xen
+
+/// The one loop that asks "is what should be, there?", and has each difference mended until it is gone.
+///
+/// It compares at start, when a back-end appears or dies, when the kernel tells of changed interfaces, when a guest
+/// says that it will end, and every half second, because nobody tells a toolstack without the XenStore that a domain
+/// ended (VIRQ_DOM_EXC belongs to xenstored). What cannot be mended is tried again with back-off and reported once.
+final class Reconciler: Sendable {
+  /// How much of the world a comparison looks at.
+  enum Scope: Int, Sendable {
+    /// The hypervisor's list of domains: a call for 1,024 of them.
+    case domains
+    /// That, and the host's interfaces.
+    case links
+    /// All of it.
+    case everything
+  }
+
+  private struct State {
+    var wanted = Scope.everything
+    var rounds = 0
+    var backoffs: [Difference: Backoff] = [:]
+    var underWay: Set<Difference> = []
+    var unreadable: Set<DomainHandle> = []
+  }
+
+  private let state = Mutex(State())
+  private let wake = DispatchSemaphore(value: 0)
+  /// Tear-downs wait for the kernel and the hypervisor; they must not wait for one another too.
+  private let workers: BlockingPool
+
+  private static let interval = DispatchTimeInterval.milliseconds(500)
+  /// Rounds between two that look at everything.
+  private static let slowRounds = 20
+  /// Tear-downs at a time.
+  private static let mostUnderWay = 16
+
+  init() throws(BackgroundThread.Failure) {
+    workers = try BlockingPool(name: "chaos-mend", .init(threads: Self.mostUnderWay, queued: Self.mostUnderWay))
+  }
+
+  func start(_ toolstack: Toolstack) throws(BackgroundThread.Failure) {
+    try BackgroundThread.start(name: "chaos-watch") { [self] in
+      while true {
+        _ = wake.wait(timeout: .now() + Self.interval)
+        round(toolstack)
+      }
+    }
+  }
+
+  /// Notes domains whose records cannot be read: nothing of theirs is touched.
+  func leaveAlone(_ handles: [DomainHandle]) { state.withLock { $0.unreadable.formUnion(handles) } }
+
+  /// Has the world looked at now instead of at the next interval. Asking often costs one round.
+  func lookNow(_ scope: Scope = .domains) {
+    let isNews = state.withLock { state in
+      let isNews = state.wanted.rawValue < scope.rawValue || state.wanted == .domains
+      if isNews { state.wanted = scope }
+      return isNews
+    }
+    if isNews { wake.signal() }
+  }
+
+  /// What could not be mended at the last try.
+  var unmended: [Difference] { state.withLock { Array($0.backoffs.keys) } }
+
+  /// One comparison, and a try at each difference that is due.
+  func round(_ toolstack: Toolstack) {
+    let scope = state.withLock { state -> Scope in
+      state.rounds += 1
+      defer { state.wanted = .domains }
+      return state.rounds % Self.slowRounds == 0 ? .everything : state.wanted
+    }
+    guard let differences = toolstack.differences(scope, leaving: state.withLock { $0.unreadable }) else { return }
+    forget(allBut: differences, scope)
+    for difference in differences { attempt(difference, toolstack) }
+    if scope == .everything { toolstack.keepHouse() }
+  }
+
+  /// Drops the back-off of what is no difference any more.
+  private func forget(allBut differences: [Difference], _ scope: Scope) {
+    let present = Set(differences)
+    state.withLock { state in
+      for difference in state.backoffs.keys
+      where !present.contains(difference) && !state.underWay.contains(difference) && difference.isSeen(by: scope) {
+        state.backoffs[difference] = nil
+      }
+    }
+  }
+
+  private func attempt(_ difference: Difference, _ toolstack: Toolstack) {
+    let mayStart = state.withLock { state in
+      guard state.underWay.count < Self.mostUnderWay, !state.underWay.contains(difference),
+        state.backoffs[difference]?.isDue ?? true
+      else { return false }
+      state.underWay.insert(difference)
+      return true
+    }
+    guard mayStart else { return }
+    guard difference.takesLong else { return mend(difference, toolstack) }
+    do throws(BlockingPool.Full) {
+      try workers.submit { [self] _ in mend(difference, toolstack) }
+    } catch {
+      // The next round asks again.
+      state.withLock { _ = $0.underWay.remove(difference) }
+    }
+  }
+
+  private func mend(_ difference: Difference, _ toolstack: Toolstack) {
+    do {
+      try toolstack.mend(difference)
+      state.withLock { state in
+        state.underWay.remove(difference)
+        state.backoffs[difference] = nil
+      }
+    } catch {
+      let isFirst = state.withLock { state in
+        state.underWay.remove(difference)
+        var backoff = state.backoffs[difference] ?? Backoff()
+        backoff.fail()
+        state.backoffs[difference] = backoff
+        return backoff.failures == 1
+      }
+      if isFirst { toolstack.report("\(difference): \(error); it is tried again") }
+    }
+  }
+}
+
+extension Difference: CustomStringConvertible {
+  /// Whether mending it waits for the kernel or the hypervisor.
+  var takesLong: Bool {
+    switch self {
+    case .stopped, .restartDue, .unstarted, .unfinishedEnd, .lostShell, .abandoned: true
+    case .unserved, .strangerServed, .misplacedTap, .strayTap, .strayLog: false
+    }
+  }
+
+  /// Whether a comparison of that scope would find it.
+  func isSeen(by scope: Reconciler.Scope) -> Bool {
+    switch self {
+    case .stopped, .restartDue, .unstarted, .unfinishedEnd, .lostShell, .abandoned: true
+    case .misplacedTap, .strayTap: scope != .domains
+    case .unserved, .strangerServed, .strayLog: scope == .everything
+    }
+  }
+
+  /// What is done about it, for reports.
+  var description: String {
+    switch self {
+    case .stopped(let identity, let reason): "guest in domain \(identity.domain) ended (\(reason.rawValue))"
+    case .restartDue(let identity): "make the guest in domain \(identity.domain) again"
+    case .unstarted(let handle): "start guest \(handle.uuid)"
+    case .unfinishedEnd(let identity): "destroy the guest in domain \(identity.domain)"
+    case .lostShell(let identity): "forget the shell in domain \(identity.domain), which is gone"
+    case .abandoned(let handle): "unmake domain \(handle.uuid)"
+    case .unserved(let identity): "have chaos-backend serve domain \(identity.domain)"
+    case .strangerServed(let identity): "have chaos-backend let go of domain \(identity.domain)"
+    case .misplacedTap(let identity, let slot): "put vif \(slot) of domain \(identity.domain) back on its bridge"
+    case .strayTap(_, let name): "delete tap '\(name)', which belongs to no guest"
+    case .strayLog(let handle): "delete the console log of \(handle.uuid)"
+    }
+  }
+}

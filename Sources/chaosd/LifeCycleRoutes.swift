@@ -1,0 +1,61 @@
+import ChaosAPI
+import Toolstack
+
+/// What is done to guests beyond creating and destroying them, and what is told of them.
+extension Routes {
+  func change(_ guest: String, _ body: [UInt8]) throws -> Reply {
+    let change = try GuestChange(json: try json(body), at: "")
+    return blocking { Answer(try toolstack.change(guest, change)) }
+  }
+
+  func rename(_ guest: String, _ body: [UInt8]) throws -> Reply {
+    let name = try RenameRequest(json: try json(body), at: "").name
+    return blocking { Answer(try toolstack.rename(guest, to: name)) }
+  }
+
+  func reboot(_ guest: String, _ query: Query) throws -> Reply {
+    let force = try query.flag("force")
+    return blocking {
+      try toolstack.reboot(guest, force: force)
+      return Answer(status: .accepted)
+    }
+  }
+
+  func restart(_ guest: String) -> Reply {
+    blocking { Answer(try toolstack.restart(guest)) }
+  }
+
+  /// The guests, and with `all` those that have ended too.
+  func list(_ query: Query) throws -> Reply {
+    let isAll = try query.flag("all")
+    return blocking {
+      Answer(isAll ? try toolstack.listAll() : GuestList(guests: try toolstack.list()))
+    }
+  }
+
+  func statistics() -> Reply { blocking { Answer(try toolstack.statistics()) } }
+
+  // MARK: Events
+
+  /// A line (application/x-ndjson) for each event; with `follow` also for those to come, until the client leaves.
+  func events(_ query: Query) throws -> Reply {
+    let start = try query["since"].map { text throws(APIError) in try EventStart(text) }
+    let reference = query["ref"]
+    let follow = try query.flag("follow")
+    let journal = toolstack.journal
+    let changes = journal.changes()
+    return .stream(
+      ReplyStream(
+        contentType: "application/x-ndjson",
+        produce: { send in
+          var start = start
+          for await _ in changes.stream {
+            let events = journal.events(since: start, of: reference)
+            if let last = events.last { start = .after(number: last.number) }
+            let lines = events.flatMap { $0.json.compact + [UInt8(ascii: "\n")] }
+            if !lines.isEmpty { try await send(lines) }
+            if !follow { return }
+          }
+        }, cancel: changes.stop))
+  }
+}
