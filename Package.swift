@@ -113,6 +113,12 @@ let package = Package(
     tests(
       of: "Toolstack",
       ["ChaosAPI", "DevicePages", "ImageStore", "NetworkAddresses", "ShellPool", "VirtualLAN", "Xen"]),
+    tests(
+      of: "chaosd",
+      [
+        "ChaosAPI", "Threads", .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+      ]),
     .testTarget(
       name: "ImageRuntimeTests", dependencies: ["CDevicePage", "ImageProtocols"], swiftSettings: strict),
   ]

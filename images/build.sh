@@ -44,7 +44,8 @@ for name in "${names[@]}"; do
   for source in Boot Memory; do
     [ -e "$work/$source.o" ] || "$tools/clang" "${c_flags[@]}" -c "runtime/Platform/$source.S" -o "$work/$source.o"
   done
-  "$tools/swiftc" "${swift_flags[@]}" -module-name "$name" \
+  # A folder may bring C of its own, as a module in include/.
+  "$tools/swiftc" "${swift_flags[@]}" -I "$name/include" -module-name "$name" \
     runtime/Protocols/*.swift runtime/Platform/*.swift "$name"/*.swift -c -o "$work/$name.o"
   "$tools/ld.lld" -static --gc-sections --build-id=none -z max-page-size=4096 -z noexecstack --fatal-warnings \
     -T runtime/Platform/link.ld "$work/Boot.o" "$work/Memory.o" "$work/$name.o" -o "$work/$name.debug"

@@ -1,4 +1,5 @@
 import Glibc
+import Threads
 
 /// What a back-end, or the way to it, refused.
 public struct BackendError: Error, CustomStringConvertible {
@@ -25,6 +26,10 @@ public struct BackendError: Error, CustomStringConvertible {
 
   /// Reads errno; call it right after the call that failed.
   static func last(_ operation: String) -> BackendError { BackendError(operation, errno: Glibc.errno) }
+
+  init(_ failure: BackgroundThread.Failure) {
+    self.init("start thread \(failure.name)", errno: failure.errno)
+  }
 
   public var description: String { "\(operation): \(String(cString: strerror(errno)))" }
 }

@@ -14,9 +14,7 @@ final class Retirement: Sendable {
   private let wake = DispatchSemaphore(value: 0)
 
   init() throws(BackendError) {
-    do throws(BackgroundThread.Failure) { try start() } catch {
-      throw BackendError("start thread \(error.name)", errno: error.errno)
-    }
+    do throws(BackgroundThread.Failure) { try start() } catch { throw BackendError(error) }
   }
 
   private func start() throws(BackgroundThread.Failure) {

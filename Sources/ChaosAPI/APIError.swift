@@ -82,6 +82,11 @@ public struct APIError: Error, Sendable, Equatable {
     self.init(.invalidArgument, error.description)
   }
 
+  /// What is longer than may be sent.
+  public static func tooLarge(limit: Int) -> APIError {
+    APIError(.invalidArgument, "larger than \(limit >> 20) MiB")
+  }
+
   /// A field's value that is refused: `field: problem: 'value'`.
   public static func refused(_ field: String, _ problem: String, _ value: String) -> APIError {
     APIError(.invalidArgument, "\(field): \(problem): \(quoted(value))", field: field)

@@ -24,6 +24,9 @@ public struct HTTPClient: ~Copyable {
     case bytes([UInt8])
     /// `size` bytes from the descriptor's position on. The descriptor stays the caller's.
     case file(descriptor: Int32, size: Int)
+    /// What a descriptor gives until its end, for what does not say how much that is; more than `limit` bytes are
+    /// refused. The descriptor stays the caller's.
+    case stream(descriptor: Int32, limit: Int)
   }
 
   public let socketPath: String
@@ -53,7 +56,14 @@ public struct HTTPClient: ~Copyable {
   ) throws(APIError) -> HTTPResponseHead {
     if !keepsConnection || isInBody { disconnect() }
     if descriptor < 0 { try connect() }
-    let isSent = try send(method, target, body)
+    let isSent: Bool
+    do throws(APIError) {
+      isSent = try send(method, target, body)
+    } catch {
+      // Half a request is on its way: nothing else can follow it.
+      disconnect()
+      throw error
+    }
     while true {
       switch try nextEvent() {
       case .head(let head)?:
@@ -167,15 +177,20 @@ public struct HTTPClient: ~Copyable {
     text += " ".utf8
     text += target.utf8
     text += " HTTP/1.1\r\nHost: chaos\r\n".utf8
-    let (type, length): (String, Int) =
+    let (type, length): (String, Int?) =
       switch body {
       case .none: ("", 0)
       case .json(let bytes): ("Content-Type: application/json\r\n", bytes.count)
       case .bytes(let bytes): ("Content-Type: application/octet-stream\r\n", bytes.count)
       case .file(_, let size): ("Content-Type: application/octet-stream\r\n", size)
+      case .stream: ("Content-Type: application/octet-stream\r\n", nil)
       }
     text += type.utf8
-    if method != .get { text += "Content-Length: \(length)\r\n".utf8 }
+    if let length {
+      if method != .get { text += "Content-Length: \(length)\r\n".utf8 }
+    } else {
+      text += "Transfer-Encoding: chunked\r\n".utf8
+    }
     text += "\r\n".utf8
     switch body {
     case .none: return try send(text)
@@ -183,6 +198,9 @@ public struct HTTPClient: ~Copyable {
     case .file(let file, let size):
       guard try send(text) else { return false }
       return try send(file: file, size: size)
+    case .stream(let file, let limit):
+      guard try send(text) else { return false }
+      return try send(chunksOf: file, limit: limit)
     }
   }
 
@@ -210,6 +228,19 @@ public struct HTTPClient: ~Copyable {
       remaining -= piece.count
     }
     return true
+  }
+
+  /// In chunks (RFC 9112, section 7.1), the last of which is empty.
+  private func send(chunksOf file: Int32, limit: Int) throws(APIError) -> Bool {
+    var remaining = limit
+    while true {
+      let piece = try read(file, upTo: Self.pieceSize)
+      guard piece.count <= remaining else { throw .tooLarge(limit: limit) }
+      remaining -= piece.count
+      let chunk = Array("\(String(piece.count, radix: 16))\r\n".utf8) + piece + Array("\r\n".utf8)
+      guard try send(chunk) else { return false }
+      if piece.isEmpty { return true }
+    }
   }
 
   private static let pieceSize = 1 << 18

@@ -1,5 +1,8 @@
 /// A stored image.
 public struct ImageInfo: Sendable, Equatable {
+  /// The largest that is taken, in bytes.
+  public static let largest = 1 << 30
+
   /// Nil for an anonymous one, kept only while it is used.
   public var name: String?
   /// `sha256:` and 64 hexadecimal digits.

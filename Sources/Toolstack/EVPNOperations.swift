@@ -63,15 +63,26 @@ final class EVPNService: Sendable {
 extension Toolstack {
   // MARK: EVPN
 
-  /// What a LAN is when nobody said: one that spans hosts by BGP where this host speaks it.
-  var defaultMode: LANDefinition.Mode { (try? evpn.evpn.settings()) == nil ? .static : .evpn }
+  /// What a LAN is when nobody said.
+  ///
+  /// - Throws: `APIError` that says how to do without.
+  func defaultMode() throws(APIError) -> LANDefinition.Mode {
+    do throws(EVPNError) {
+      return try evpn.evpn.defaultMode()
+    } catch {
+      throw APIError(
+        .wrongState, "mode: say which, as whether this host speaks EVPN is unknown: \(error)", field: "mode")
+    }
+  }
 
   func startEVPN() {
     do throws(EVPNError) {
-      if try evpn.evpn.settings() != nil { evpn.keepRoutes() }
+      guard try evpn.evpn.settings() != nil else { return }
     } catch {
       report("EVPN: \(error)")
     }
+    // Also where its settings cannot be read: the daemons go on by what they have.
+    evpn.keepRoutes()
   }
 
   public func enableEVPN(_ request: EVPNRequest) throws(APIError) -> EVPNStatus {

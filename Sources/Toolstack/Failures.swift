@@ -4,6 +4,7 @@ import Glibc
 import ImageStore
 import ShellPool
 import StateFiles
+import Threads
 import VirtualLAN
 import Xen
 
@@ -12,18 +13,25 @@ extension APIError {
   public init(_ failure: any Error) {
     switch failure {
     case let error as APIError: self = error
-    case let error as XenError:
-      self.init(error.errno == ENOMEM ? .noCapacity : .internal, error.description)
-    case let error as NetlinkError:
-      self.init(error.code == EXFULL ? .noCapacity : .internal, error.description)
-    case let error as BackendError:
-      self.init([EMFILE, ENFILE, ENOMEM].contains(error.errno) ? .noCapacity : .internal, error.description)
-    case let error as StateFile.Failure:
-      self.init(error.errno == ENOSPC ? .noCapacity : .internal, error.description)
+    case let error as XenError: self.init(Self.code(error.errno), error.description)
+    case let error as NetlinkError: self.init(error.code.map(Self.code) ?? .internal, error.description)
+    case let error as BackendError: self.init(Self.code(error.errno), error.description)
+    case let error as StateFile.Failure: self.init(Self.code(error.errno), error.description)
+    case let error as BlockingPool.Full: self.init(.noCapacity, error.description)
+    case let error as BackgroundThread.Failure: self.init(.noCapacity, error.description)
     case let error as LANError: self.init(error)
     case let error as EVPNError: self.init(error)
     case let error as ImageStoreError: self.init(error, field: nil)
     default: self.init(.internal, "\(failure)")
+    }
+  }
+
+  /// The code for what the system answered: what a host can run out of is no fault of the daemon's.
+  static func code(_ errno: Int32) -> Code {
+    switch errno {
+    // EXFULL: a bridge without a free port.
+    case EMFILE, ENFILE, ENOMEM, ENOBUFS, ENOSPC, EDQUOT, EXFULL: .noCapacity
+    default: .internal
     }
   }
 
@@ -57,7 +65,7 @@ extension APIError {
     case .notAKernel, .tooLarge: self.init(.invalidArgument, text, field: field)
     case .quotaUsed, .diskFull: self.init(.noCapacity, text, field: field)
     case .damaged, .unreadable: self.init(.internal, text, field: field)
-    case .file(_, _, let code): self.init(code == ENOSPC ? .noCapacity : .internal, text, field: field)
+    case .file(_, _, let code): self.init(Self.code(code), text, field: field)
     }
   }
 }

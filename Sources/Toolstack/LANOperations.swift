@@ -17,7 +17,8 @@ extension Toolstack {
 
   private func definition(_ request: LANRequest) throws(APIError) -> LANDefinition {
     let vni = request.vni.flatMap { UInt32(exactly: $0) }.flatMap { VNI(rawValue: $0) }
-    let mode = request.mode.flatMap { LANDefinition.Mode(rawValue: $0.rawValue) } ?? defaultMode
+    let asked = request.mode.flatMap { LANDefinition.Mode(rawValue: $0.rawValue) }
+    let mode = if let asked { asked } else { try defaultMode() }
     let port = request.port.map { UInt16(clamping: $0) }
     if let suffix = request.megalos, let vni {
       do {

@@ -2,6 +2,7 @@ import CDevicePage
 import ChaosAPI
 import Glibc
 import ShellPool
+import Threads
 import Xen
 
 extension Toolstack {
@@ -218,9 +219,13 @@ extension Toolstack {
   }
 
   /// Asks a guest to power off and waits until it has.
-  public func shutDownAndWait(_ reference: String, seconds: Int) async throws -> GuestEnd {
+  ///
+  /// - Parameter pool: where the asking blocks.
+  public func shutDownAndWait(
+    _ reference: String, seconds: Int, on pool: BlockingPool
+  ) async throws -> GuestEnd {
     let guest = try registry.find(reference)
-    try shutDown(reference)
+    try await pool.run { _ in try self.shutDown(reference) }
     return try await waitUntilEnded(guest, seconds: seconds)
   }
 
@@ -254,7 +259,7 @@ extension Toolstack {
     var ends: [Int32] = [-1, -1]
     let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
     guard socketpair(AF_UNIX, kind, 0, &ends) == 0 else {
-      throw APIError(.internal, "open a console: \(String(cString: strerror(errno)))")
+      throw APIError(APIError.code(errno), "open a console: \(String(cString: strerror(errno)))")
     }
     defer { close(ends[1]) }
     do {

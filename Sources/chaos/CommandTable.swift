@@ -3,17 +3,22 @@ import ChaosAPI
 /// Every command, in the order that help shows them.
 let commands: [Command] = [
   createCommand, listCommand, infoCommand, consoleCommand, logsCommand, pauseCommand,
-  unpauseCommand, shutdownCommand, destroyCommand, poolStatusCommand, poolSetCommand,
+  unpauseCommand, shutdownCommand, rebootCommand, restartCommand, renameCommand, setCommand, autostartOnCommand,
+  autostartOffCommand, destroyCommand, waitCommand, historyCommand, eventsCommand, topCommand, poolStatusCommand,
+  poolSetCommand,
   poolDrainCommand, poolFillCommand, imageAddCommand, imageListCommand, imageRemoveCommand,
-  vifAddCommand, vifRemoveCommand, vifListCommand, lanCreateCommand, lanListCommand, lanInfoCommand,
+  vifAddCommand, vifRemoveCommand, vifListCommand, vifResetCommand, lanCreateCommand, lanListCommand,
+  lanInfoCommand,
   lanDeleteCommand, lanAttachCommand, lanDetachCommand, lanPeerAddCommand, lanPeerRemoveCommand,
-  lanPeerListCommand, evpnEnableCommand, evpnDisableCommand, evpnStatusCommand, hostCommand, versionCommand,
+  lanPeerListCommand, evpnEnableCommand, evpnDisableCommand, evpnStatusCommand, hostCommand, healthCommand,
+  versionCommand,
   completionCommand, helpCommand,
 ]
 
 /// Commands of several words share all but the last: what the group is about. A group inside another comes after
 /// it.
 let groups: [(name: String, summary: String)] = [
+  ("autostart", "Say which guests are started again with the host."),
   ("pool", "Manage the pool of prepared shells."),
   ("image", "Manage stored images."),
   ("vif", "Manage the network interfaces of guests."),
@@ -33,7 +38,8 @@ let socketOption = Option(
   summary: "Reach chaosd at this socket instead of $CHAOS_SOCKET or /run/chaos/chaosd.sock.")
 
 private let memoryOption = Option(
-  name: "memory", value: .init(name: "MIB"), summary: "The guest's memory in MiB; default 8.")
+  name: "memory", value: .init(name: "MIB"),
+  summary: "The guest's memory in MiB, or with a unit, as 64M or 1G; default 8.")
 
 private let vcpusOption = Option(
   name: "vcpus", value: .init(name: "N"), summary: "The number of virtual CPUs; default 1.")
@@ -43,11 +49,11 @@ private let windowOption = Option(
   summary: "The size of each vif's window of shared memory: a power of two, 64 to 16384.")
 
 let guestOperand = Operand(name: "REF", kind: .guest)
-private let guestOperands = Operand(name: "REF", isRepeated: true, kind: .guest)
+let guestOperands = Operand(name: "REF", isRepeated: true, kind: .guest)
 
 let referenceText = "REF is a guest's name, UUID or domain ID."
 
-private let severalText = """
+let severalText = """
   REF is a guest's name, UUID or domain ID. Where there are several, each is tried; the exit status is that \
   of the first that failed.
   """
@@ -67,8 +73,9 @@ private let createCommand = Command(
     """
     What the guest is to be comes from CONFIG, a JSON file ('-' is standard input), from options, or from \
     both; an option overrides what CONFIG says, and --vif replaces all of its vifs. The keys of CONFIG are \
-    name, kernel (or image), ramdisk, cmdline, memory (MiB), vcpus, paused, pool, count, window (KiB), uuid \
-    and vifs, a list of objects with bridge or lan, mac, ip, gateway, ip6, gateway6 and mtu.
+    name, kernel (or image), ramdisk, cmdline, memory (MiB), vcpus, paused, pool, count, window (KiB), uuid, \
+    onPoweroff, onReboot, onCrash, autostart, after (a list of names), cpus, weight, cap and vifs, a list of \
+    objects with bridge or lan, mac, ip, gateway, ip6, gateway6 and mtu.
     """,
     imageText,
     """
@@ -78,6 +85,10 @@ private let createCommand = Command(
     With --count, the guests are named NAME-1, NAME-2 and so on. Where a MAC or IP address is given, it is \
     then a range that has one for each: mac=52:54:00:00:00:01-52:54:00:00:00:0a, ip=10.1.0.2-10.1.0.11/24. \
     Either all guests are made or none stays.
+    """,
+    """
+    A POLICY is destroy (remove it), restart (make it again, with the same name, UUID and addresses) or preserve \
+    (leave it as it ended, to be looked at).
     """,
     """
     A create that chaosd has accepted finishes even when this command is interrupted.
@@ -110,8 +121,7 @@ private let createCommand = Command(
       name: "timeout", value: .init(name: "SECONDS"),
       summary: "With --wait: how long; default 30. Exit status 6 when it takes longer."),
     Option(name: "console", summary: "Attach to the guest's console."),
-    formatOption, socketOption,
-  ],
+  ] + lifeCycleOptions + [formatOption, socketOption],
   examples: [
     Example(
       command: "chaos create --image daytime --vif bridge=br0,ip=10.1.0.2/24 --name web",
@@ -122,6 +132,9 @@ private let createCommand = Command(
     Example(
       command: "chaos create web.json --count 100 --name web",
       comment: "A hundred guests of one config: web-1 to web-100."),
+    Example(
+      command: "chaos create router.json --autostart --on-crash restart",
+      comment: "One that is there again after whatever happens."),
     Example(
       command: "chaos create --image ./daytime.elf --wait --format json",
       comment: "From a file; returns when the guest is ready, with all there is to know about it."),
@@ -134,10 +147,12 @@ private let listCommand = Command(
   summary: "List the guests.",
   description: ["ADDRESS is the IP address of the guest's first vif that has one."],
   options: [
+    Option(name: "all", letter: "a", summary: "Those that have ended too, as far as they are remembered."),
     Option(name: "quiet", letter: "q", summary: "Print names only."), formatOption, socketOption,
   ],
   examples: [
     Example(command: "chaos list", comment: "A table of all guests."),
+    Example(command: "chaos list --all", comment: "With those that have ended, and how."),
     Example(
       command: "chaos destroy $(chaos list -q | grep ^web-)",
       comment: "Destroy the guests of one name."),

@@ -11,18 +11,47 @@ func console(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   return try attach(to: reference, shownAs: reference, socketPath: invocation.socketPath)
 }
 
-/// Ctrl-]
-private let escape: UInt8 = 0x1d
-
 /// Joins this terminal and the guest's console until one of them ends it.
+///
+/// - Throws: how the guest ended, where it was not in order.
 func attach(
   to reference: String, shownAs name: String, socketPath: String
 ) throws(APIError) -> ExitStatus {
-  var output = ChaosClient(socketPath: socketPath)
-  var input = ChaosClient(socketPath: socketPath)
-  try output.openConsole(reference)
+  let isInteractive = isTerminal(File(standardInputNamed: "standard input").descriptor)
+  var client = ChaosClient(socketPath: socketPath)
+  try client.openConsole(reference)
+  let ending: StreamEnding
+  do throws(APIError) {
+    let input = ChaosClient(socketPath: socketPath)
+    ending = try stream(reference, shownAs: name, isInteractive: isInteractive, from: &client, to: input)
+  } catch {
+    // The guest may have left the cursor anywhere.
+    if isInteractive { Stream.error.write("\r\n") }
+    throw error.cuttingOff(name)
+  }
+  switch ending {
+  case .detached:
+    Stream.error.write("\r\ndetached from \(plain(name))\r\n")
+  case .ended:
+    if isInteractive { Stream.error.write("\r\n\(plain(name)) ended\r\n") }
+    if let failure = client.failure(of: reference, shownAs: name) { throw failure }
+  }
+  return .success
+}
+
+private enum StreamEnding {
+  case detached
+  case ended
+}
+
+/// Ctrl-]
+private let escape: UInt8 = 0x1d
+
+private func stream(
+  _ reference: String, shownAs name: String, isInteractive: Bool, from output: inout ChaosClient,
+  to input: consuming ChaosClient
+) throws(APIError) -> StreamEnding {
   let keyboard = File(standardInputNamed: "standard input")
-  let isInteractive = isTerminal(keyboard.descriptor)
   if isInteractive { Stream.error.write("connected to \(plain(name)); escape is Ctrl-]\n") }
   let terminal = RawTerminal(isInteractive ? keyboard.descriptor : nil)
   defer { terminal.restore() }
@@ -47,14 +76,12 @@ func attach(
     let sent = isInteractive ? typed.prefix { $0 != escape } : typed[...]
     if !sent.isEmpty { try input.sendConsole(reference, Array(sent)) }
     if sent.count < typed.count || (typed.isEmpty && isInteractive) {
-      Stream.error.write("\r\ndetached from \(plain(name))\r\n")
-      return .success
+      return .detached
     }
     // Input that is no terminal has an end; the guest may have more to say.
     if typed.isEmpty { sources[1].fd = -1 }
   }
-  if isInteractive { Stream.error.write("\r\n\(plain(name)) ended\r\n") }
-  return .success
+  return .ended
 }
 
 /// Empty at the end.

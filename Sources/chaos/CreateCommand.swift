@@ -34,7 +34,7 @@ private func createOne(
       result.guest = try waits.ready(result.guest.uuid, &client)
     } catch {
       if invocation.wantsJSON { printJSON(result.json) }
-      throw error.naming(result.guest.name)
+      throw client.explain(error, of: result.guest)
     }
   }
   if invocation.wantsJSON { printJSON(result.json) }
@@ -74,7 +74,7 @@ private func createSeveral(
     do throws(APIError) {
       _ = try waits?.ready(guest.uuid, &client)
     } catch {
-      throw error.naming(guest.name)
+      throw client.explain(error, of: guest)
     }
   }
   return .success
@@ -82,7 +82,7 @@ private func createSeveral(
 
 /// How long `--wait` waits in all, however many guests there are.
 private struct WaitLimit {
-  private let end: Int
+  private let deadline: Deadline
 
   /// Nil: nothing is to be waited for.
   init?(_ invocation: Invocation, _ request: CreateRequest) throws(APIError) {
@@ -92,14 +92,24 @@ private struct WaitLimit {
       return nil
     }
     if request.paused { throw invocation.usage("--wait cannot be used with a paused guest") }
-    end = monotonicMilliseconds() + seconds * 1000
+    deadline = Deadline(seconds: seconds)
   }
 
   func ready(
     _ reference: String, _ client: inout ChaosClient
   ) throws(APIError) -> GuestInfo {
-    let left = max(0, end - monotonicMilliseconds())
-    return try client.waitUntilReady(reference, timeoutSeconds: (left + 999) / 1000)
+    try client.waitUntilReady(reference, timeoutSeconds: deadline.secondsLeft)
+  }
+}
+
+extension ChaosClient {
+  /// Why a guest is not ready: that it has ended says more than that it is not there.
+  fileprivate mutating func explain(_ error: APIError, of guest: GuestInfo) -> APIError {
+    let mayHaveEnded = [.notFound, .wrongState, .timeout, .unsupported].contains(error.code)
+    guard mayHaveEnded, let (reason, message) = ending(of: guest.uuid) else { return error.naming(guest.name) }
+    return APIError(
+      .wrongState,
+      "guest '\(guest.name)' \(reason.deed) before it was ready" + (message.map { ": \($0)" } ?? ""))
   }
 }
 
@@ -116,12 +126,13 @@ func createRequest(_ invocation: Invocation) throws(APIError) -> CreateRequest {
   }
   if let ramdisk = invocation.value("ramdisk") { request.ramdisk = ramdisk }
   if let cmdline = invocation.value("cmdline") { request.cmdline = cmdline }
-  if let memory = try invocation.integer("memory") { request.memoryMiB = memory }
+  if let memory = try invocation.mebibytes("memory") { request.memoryMiB = memory }
   if let vcpus = try invocation.integer("vcpus") { request.vcpus = vcpus }
   if let name = invocation.value("name") { request.name = name }
   if let uuid = invocation.value("uuid") { request.uuid = uuid }
   if let count = try invocation.integer("count") { request.count = count }
-  if let window = try invocation.integer("window") { request.windowKiB = window }
+  if let window = try invocation.kibibytes("window") { request.windowKiB = window }
+  try invocation.applyLifeCycle(to: &request)
   if invocation.has("paused") { request.paused = true }
   if invocation.has("no-pool") { request.pool = false }
   if invocation.has("vif") {

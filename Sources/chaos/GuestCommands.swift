@@ -2,18 +2,19 @@ import ChaosAPI
 
 func list(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   var client = invocation.client()
-  let guests = try client.guests()
+  let list = invocation.has("all") ? try client.allGuests() : GuestList(guests: try client.guests())
+  let ended = list.ended ?? []
   if invocation.wantsJSON {
-    printJSON(GuestList(guests: guests).json)
+    printJSON(list.json)
   } else if invocation.has("quiet") {
-    printOut(guests.map { $0.name + "\n" }.joined())
+    printOut((list.guests.map { $0.name } + ended.map { $0.name }).map { $0 + "\n" }.joined())
   } else {
-    printOut(guestTable(guests, now: secondsSince1970()))
+    printOut(guestTable(list.guests, ended: ended, now: secondsSince1970()))
   }
   return .success
 }
 
-func guestTable(_ guests: [GuestInfo], now: Int) -> String {
+func guestTable(_ guests: [GuestInfo], ended: [EndedGuest] = [], now: Int) -> String {
   var table = Table([
     ("NAME", .left), ("DOMID", .right), ("STATE", .left), ("MEMORY", .right), ("VCPUS", .right),
     ("ADDRESS", .left), ("UPTIME", .right),
@@ -24,6 +25,9 @@ func guestTable(_ guests: [GuestInfo], now: Int) -> String {
       "\(guest.vcpus)", guest.vifs.lazy.compactMap { $0.ip }.first.map(withoutPrefix) ?? "",
       uptime(since: guest.created, now: now),
     ])
+  }
+  for guest in ended {
+    table.add([guest.name, "", "\(GuestState.ended.rawValue) (\(guest.reason.rawValue))", "", "", "", ""])
   }
   return table.text
 }
@@ -60,6 +64,7 @@ func factSheet(_ guest: GuestInfo, now: Int) -> String {
   sheet.add("Image", guest.image.text)
   if !guest.cmdline.isEmpty { sheet.add("Command line", guest.cmdline) }
   sheet.add("Created", "\(guest.created) (\(uptime(since: guest.created, now: now)) ago)")
+  sheet.addLifeCycle(of: guest)
   for vif in guest.vifs {
     let place = vif.lan.map { "LAN \($0), bridge \(vif.bridge)" } ?? vif.bridge
     var text = "\(vif.mac) on \(place), tap \(vif.tap), MTU \(vif.mtu)"
@@ -67,9 +72,28 @@ func factSheet(_ guest: GuestInfo, now: Int) -> String {
     if let gateway = vif.gateway { text += " via \(gateway)" }
     if let ip6 = vif.ip6 { text += ", \(ip6)" }
     if let gateway6 = vif.gateway6 { text += " via \(gateway6)" }
+    if let reason = vif.broken { text += "; broken: \(reason)" }
     sheet.add("Vif \(vif.index)", text)
   }
   return sheet.text
+}
+
+extension FactSheet {
+  fileprivate mutating func addLifeCycle(of guest: GuestInfo) {
+    if guest.restarts > 0 { add("Restarts", "\(guest.restarts)") }
+    let policies = guest.policies
+    add(
+      "On its end",
+      "poweroff \(policies.onPoweroff.rawValue), reboot \(policies.onReboot.rawValue), "
+        + "crash \(policies.onCrash.rawValue)")
+    if guest.autostart {
+      let order = guest.after.isEmpty ? "" : ", after \(guest.after.joined(separator: ", "))"
+      add("Autostart", "yes\(order)")
+    }
+    if let cpus = guest.scheduling.cpus { add("Processors", cpus) }
+    if let weight = guest.scheduling.weight { add("Weight", "\(weight)") }
+    if let cap = guest.scheduling.cap, cap > 0 { add("Cap", "\(cap) %") }
+  }
 }
 
 extension ImageReference {
@@ -79,8 +103,13 @@ extension ImageReference {
 
 func logs(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   var client = invocation.client()
-  try client.openLog(invocation.operands[0], follow: invocation.has("follow"))
-  while let bytes = try client.readStream() { printOut(bytes) }
+  let reference = invocation.operands[0]
+  try client.openLog(reference, follow: invocation.has("follow"))
+  do throws(APIError) {
+    while let bytes = try client.readStream() { printOut(bytes) }
+  } catch {
+    throw error.cuttingOff(reference)
+  }
   return .success
 }
 

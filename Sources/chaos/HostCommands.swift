@@ -47,3 +47,20 @@ func version(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   }
   return .success
 }
+
+func health(_ invocation: Invocation) throws(APIError) -> ExitStatus {
+  var client = invocation.client()
+  let health = try client.health()
+  if invocation.wantsJSON {
+    printJSON(health.json)
+  } else {
+    printOut(healthText(health))
+  }
+  return health.status == .ok ? .success : ExitStatus(rawValue: 1)
+}
+
+func healthText(_ health: Health) -> String {
+  var table = Table([("CHECK", .left), ("STATUS", .left), ("MESSAGE", .left)])
+  for check in health.checks { table.add([check.name, check.status.rawValue, check.message ?? ""]) }
+  return health.status.rawValue + "\n" + (health.checks.isEmpty ? "" : "\n" + table.text)
+}

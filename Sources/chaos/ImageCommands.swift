@@ -5,7 +5,13 @@ func imageAdd(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   try Names.checkImageName(name)
   let file = try File.opened(invocation.operands[1])
   var client = invocation.client()
-  let image = try client.addImage(name, .content(of: file))
+  let content = try HTTPClient.Body.content(of: file)
+  let image: ImageInfo
+  do throws(APIError) {
+    image = try client.addImage(name, content)
+  } catch {
+    throw error.naming(file.path)
+  }
   if invocation.wantsJSON {
     printJSON(image.json)
   } else {
@@ -86,15 +92,21 @@ enum ImageSource {
 }
 
 extension HTTPClient.Body {
-  /// The content of a file, read as it is sent; what is no regular file is read now.
+  /// The content of a file or a pipe, read as it is sent. What cannot be an image is refused before it is read:
+  /// devices have no end.
   static func content(of file: borrowing File) throws(APIError) -> HTTPClient.Body {
+    let kind: File.Kind
     do throws(FileError) {
-      if let size = try file.regularSize() {
-        return .file(descriptor: file.descriptor, size: size)
-      }
-      return .bytes(try file.readAll(limit: 1 << 30))
+      kind = try file.kind()
     } catch {
       throw APIError(error)
+    }
+    switch kind {
+    case .regular(let size):
+      guard size <= ImageInfo.largest else { throw .tooLarge(limit: ImageInfo.largest).naming(file.path) }
+      return .file(descriptor: file.descriptor, size: size)
+    case .pipe: return .stream(descriptor: file.descriptor, limit: ImageInfo.largest)
+    case .other: throw APIError(.invalidArgument, "\(file.path): neither a file nor a pipe")
     }
   }
 }

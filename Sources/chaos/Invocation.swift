@@ -114,6 +114,24 @@ struct Invocation: Sendable {
     return number
   }
 
+  /// An amount of memory in MiB: `64`, `64M`, `64MiB`, `1G`.
+  func mebibytes(_ option: String) throws(APIError) -> Int? {
+    try binarySize(option, in: .mebi)
+  }
+
+  /// An amount of memory in KiB: `256`, `256K`, `1M`.
+  func kibibytes(_ option: String) throws(APIError) -> Int? {
+    try binarySize(option, in: .kibi)
+  }
+
+  private func binarySize(_ option: String, in unit: BinaryUnit) throws(APIError) -> Int? {
+    guard let text = value(option) else { return nil }
+    guard let size = unit.count(text) else {
+      throw usage("option '--\(option)': expected \(unit.rawValue)iB, as \(unit.examples), got '\(text)'")
+    }
+    return size
+  }
+
   /// A time limit in seconds.
   func timeout(default seconds: Int) throws(APIError) -> Int {
     guard let timeout = try integer("timeout") else { return seconds }
@@ -124,6 +142,35 @@ struct Invocation: Sendable {
   }
 
   var wantsJSON: Bool { value("format") == "json" }
+}
+
+/// Units that are each 1024 of the one before.
+private enum BinaryUnit: String, CaseIterable {
+  case kibi = "K"
+  case mebi = "M"
+  case gibi = "G"
+  case tebi = "T"
+
+  var examples: String { self == .kibi ? "256, 256K or 1M" : "64, 64M or 1G" }
+
+  private var power: Int { Self.allCases.firstIndex(of: self) ?? 0 }
+
+  /// How many of this unit a text means, which may name another: `1GiB` are 1024 of `mebi`. Nil for what is no
+  /// whole number of them.
+  func count(_ text: String) -> Int? {
+    let digits = text.utf8.prefix { 0x30...0x39 ~= $0 }
+    guard 1...9 ~= digits.count, var size = Int(String(digits) ?? "") else { return nil }
+    let suffix = String(text.utf8.dropFirst(digits.count)) ?? ""
+    guard !suffix.isEmpty else { return size }
+    guard let named = Self.allCases.first(where: { [$0.rawValue, $0.rawValue + "iB"].contains(suffix) })
+    else { return nil }
+    for _ in power..<max(power, named.power) { size *= 1024 }
+    for _ in named.power..<max(power, named.power) {
+      guard size % 1024 == 0 else { return nil }
+      size /= 1024
+    }
+    return size
+  }
 }
 
 extension Command {

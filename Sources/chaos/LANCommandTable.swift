@@ -258,3 +258,18 @@ let vifListCommand = Command(
   options: [formatOption, socketOption],
   examples: [Example(command: "chaos vif list web", comment: "A table with addresses.")],
   run: vifList)
+
+let vifResetCommand = Command(
+  name: "vif reset",
+  summary: "Let a broken network interface of a guest carry packets again.",
+  description: [
+    referenceText,
+    """
+    INDEX is that of chaos vif list, which says what is broken and why. The vif's rings are laid anew, and the \
+    guest is told; what was under way is lost.
+    """,
+  ],
+  operands: [guestOperand, Operand(name: "INDEX")],
+  options: [socketOption],
+  examples: [Example(command: "chaos vif reset web 0", comment: "The guest's first vif.")],
+  run: vifReset)

@@ -12,11 +12,11 @@ func poolSet(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   }
   var request = PoolSetRequest(
     image: invocation.value("image"), ramdisk: invocation.value("ramdisk"), low: low, high: high)
-  if let memory = try invocation.integer("memory") { request.memoryMiB = memory }
+  if let memory = try invocation.mebibytes("memory") { request.memoryMiB = memory }
   if let vcpus = try invocation.integer("vcpus") { request.vcpus = vcpus }
   if let vifs = try invocation.integer("vifs") { request.vifs = vifs }
-  request.windowKiB = try invocation.integer("window")
-  request.budgetMiB = try invocation.integer("budget")
+  request.windowKiB = try invocation.kibibytes("window")
+  request.budgetMiB = try invocation.mebibytes("budget")
 
   var checked = request
   checked.image = ImageSource.checkable(request.image)

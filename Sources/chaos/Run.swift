@@ -1,9 +1,9 @@
 import ChaosAPI
 
-/// Everything that `chaos` does; `arguments` come after the program's name.
-func runChaos(_ arguments: ArraySlice<String>) -> ExitStatus {
+/// Everything that `chaos` does.
+func runChaos() -> ExitStatus {
   do throws(APIError) {
-    return try dispatch(arguments)
+    return try dispatch(try commandLineArguments())
   } catch {
     // One line, whatever went wrong: scripts log it as it is.
     complain(error.message + (error.helpCommand.map { " (see '\($0)')" } ?? ""))

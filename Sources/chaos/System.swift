@@ -1,3 +1,5 @@
+import ChaosAPI
+
 #if canImport(Glibc)
   import Glibc
 #else
@@ -14,23 +16,38 @@ func end(_ status: ExitStatus) -> Never {
   _exit(status.rawValue)
 }
 
-/// What follows the program's name.
-func commandLineArguments() -> ArraySlice<String> {
+/// What follows the program's name. Text is UTF-8 here and in the API: other bytes would reach a guest as what
+/// stands for them, so they are refused.
+func commandLineArguments() throws(APIError) -> ArraySlice<String> {
+  var arguments: [String] = []
+  for text in argumentVector() {
+    if let argument = String(validatingCString: text) {
+      arguments.append(argument)
+      continue
+    }
+    // What it is the value of, if anything, is the word before it or in it.
+    let shown = String(cString: text)
+    let place = arguments.last.flatMap { $0.hasPrefix("--") ? " after \($0)" : nil } ?? ""
+    throw .usage("the argument\(place) is not UTF-8: '\(shown)'", of: nil)
+  }
+  return arguments.dropFirst()
+}
+
+private func argumentVector() -> [UnsafeMutablePointer<CChar>] {
   #if hasFeature(Embedded)
     // There is no CommandLine. The ABI lays argc, argv and the environment one after another on the initial
     // stack, with a null at the end of argv, so argv is found backwards from the environment, which nobody has
     // moved yet. The word before argv is argc, smaller than any pointer.
     guard let environment = cposix_environment() else { return [] }
     var argument = environment - 2
-    var arguments: [String] = []
+    var arguments: [UnsafeMutablePointer<CChar>] = []
     while let text = argument.pointee, UInt(bitPattern: text) > UInt(bitPattern: environment) {
-      arguments.append(String(cString: text))
+      arguments.append(text)
       argument -= 1
     }
-    arguments.reverse()
-    return arguments.dropFirst()
+    return arguments.reversed()
   #else
-    return CommandLine.arguments.dropFirst()
+    return (0..<Int(CommandLine.argc)).compactMap { CommandLine.unsafeArgv[$0] }
   #endif
 }
 
@@ -50,6 +67,11 @@ func monotonicMilliseconds() -> Int {
   var now = timespec()
   clock_gettime(CLOCK_MONOTONIC, &now)
   return now.tv_sec * 1000 + now.tv_nsec / 1_000_000
+}
+
+/// Whatever signals do not end the process cut it short.
+func sleep(milliseconds: Int) {
+  _ = poll(nil, 0, Int32(clamping: milliseconds))
 }
 
 /// What the system says of an error number.
@@ -84,14 +106,23 @@ struct File: ~Copyable {
     if descriptor > STDERR_FILENO { close(descriptor) }
   }
 
-  /// The size of a regular file; nil for what says its size only at its end, such as a pipe.
-  func regularSize() throws(FileError) -> Int? {
+  enum Kind {
+    /// With its size in bytes.
+    case regular(Int)
+    /// Or a socket: its size is known at its end.
+    case pipe
+    /// A device, which may have none.
+    case other
+  }
+
+  func kind() throws(FileError) -> Kind {
     var status = stat()
     guard fstat(descriptor, &status) == 0 else { throw FileError(path: path, code: errno) }
     switch status.st_mode & mode_t(S_IFMT) {
-    case mode_t(S_IFREG): return status.st_size
+    case mode_t(S_IFREG): return .regular(status.st_size)
+    case mode_t(S_IFIFO), mode_t(S_IFSOCK): return .pipe
     case mode_t(S_IFDIR): throw FileError(path: path, code: EISDIR)
-    default: return nil
+    default: return .other
     }
   }
 

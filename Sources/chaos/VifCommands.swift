@@ -14,13 +14,25 @@ func vifAdd(_ invocation: Invocation) throws(APIError) -> ExitStatus {
 }
 
 func vifRemove(_ invocation: Invocation) throws(APIError) -> ExitStatus {
+  let index = try vifIndex(invocation)
+  var client = invocation.client()
+  try client.removeVif(invocation.operands[0], index)
+  return .success
+}
+
+func vifReset(_ invocation: Invocation) throws(APIError) -> ExitStatus {
+  let index = try vifIndex(invocation)
+  var client = invocation.client()
+  _ = try client.resetVif(invocation.operands[0], index)
+  return .success
+}
+
+private func vifIndex(_ invocation: Invocation) throws(APIError) -> Int {
   let text = invocation.operands[1]
   guard let index = Int(text), 0..<CreateRequest.mostVifs ~= index else {
     throw invocation.usage("INDEX: expected 0 to \(CreateRequest.mostVifs - 1), got '\(text)'")
   }
-  var client = invocation.client()
-  try client.removeVif(invocation.operands[0], index)
-  return .success
+  return index
 }
 
 func vifList(_ invocation: Invocation) throws(APIError) -> ExitStatus {
@@ -37,11 +49,12 @@ func vifList(_ invocation: Invocation) throws(APIError) -> ExitStatus {
 func vifTable(_ vifs: [VifInfo]) -> String {
   var table = Table([
     ("INDEX", .right), ("MAC", .left), ("LAN", .left), ("BRIDGE", .left), ("TAP", .left), ("MTU", .right),
-    ("ADDRESS", .left), ("ADDRESS6", .left),
+    ("ADDRESS", .left), ("ADDRESS6", .left), ("STATE", .left),
   ])
   for vif in vifs {
     table.add([
       "\(vif.index)", vif.mac, vif.lan ?? "", vif.bridge, vif.tap, "\(vif.mtu)", vif.ip ?? "", vif.ip6 ?? "",
+      vif.broken.map { "broken: \($0)" } ?? "ok",
     ])
   }
   return table.text

@@ -1,1 +1,1 @@
-end(runChaos(commandLineArguments()))
+end(runChaos())

@@ -5,8 +5,10 @@ import Glibc
 import ImageStore
 import Logging
 import NIOCore
+import NIOPosix
 import ShellPool
 import StateFiles
+import Threads
 import Toolstack
 import VirtualLAN
 import Xen
@@ -26,6 +28,7 @@ struct Daemon {
     static let settings = "/etc/chaos"
     static let wanted = "/etc/chaos/guests"
     static let pending = "/run/chaos/starts"
+    static let audit = "/var/log/chaos/audit.log"
   }
 
   struct StartError: Error, CustomStringConvertible {
@@ -36,6 +39,8 @@ struct Daemon {
   private let logger: Logger
   private let toolstack: Toolstack
   private let settings: PoolSettings
+  private let pool: BlockingPool
+  private let manager: ServiceManager
   /// Held as long as the daemon runs, so that there is one a host.
   private let lock: Held
 
@@ -45,8 +50,9 @@ struct Daemon {
     init(_ lock: consuming FileLock) { self.lock = lock }
   }
 
-  init(_ options: DaemonOptions, logger: Logger) throws {
+  init(_ options: DaemonOptions, manager: ServiceManager, logger: Logger) throws {
     self.options = options
+    self.manager = manager
     self.logger = logger
     guard geteuid() == 0 else { throw StartError(description: "needs root") }
     umask(0o077)
@@ -64,9 +70,11 @@ struct Daemon {
     let report: @Sendable (String) -> Void = { logger.notice("\($0)") }
     let hypervisor = try Hypervisor()
     let backend = BackendService(
-      socket: "\(Folder.run)/backend.sock", program: Self.siblingProgram("chaos-backend"),
+      socket: "\(Folder.run)/backend.sock", program: options.backend ?? Self.siblingProgram("chaos-backend"),
       user: Self.exists(user: options.backendUser) ? options.backendUser : nil,
       log: "\(Folder.logs)/chaos-backend.log")
+    pool = try BlockingPool(
+      name: "chaos-blocking", .init(threads: options.limits.blockingThreads, queued: options.limits.blockingQueue))
     settings = PoolSettings(path: "\(Folder.settings)/pool.json", report: report)
     toolstack = try Toolstack(
       hypervisor: hypervisor, network: try HostNetwork(), backend: backend,
@@ -81,21 +89,65 @@ struct Daemon {
 
   /// Serves until a signal asks to stop. Guests and shells stay as they are.
   func run() async throws {
+    try await pool.run { _ in try start() }
+    let group = MultiThreadedEventLoopGroup(numberOfThreads: min(4, System.coreCount))
+    let report: @Sendable (String) -> Void = { logger.error("\($0)") }
+    let edge = Edge(
+      pool: pool, limits: options.limits, audit: try AuditLog(path: Folder.audit, report: report))
+    let routes = Routes(
+      toolstack: toolstack, settings: settings, edge: edge, health: { _ in healthChecks() },
+      folders: ImageFolders(named: Folder.images, anonymous: Folder.uploads))
+    let server = APIServer(routes, edge, group: group, report: report)
+    let channel = try await listen(server)
+    let signals = Signals.closing(channel)
+    try Watchdog(manager: manager, loops: Array(group.makeIterator()), pool: pool, report: report).start()
+    manager.tell("READY=1")
+    try await channel.closeFuture.get()
+    withExtendedLifetime(signals) {}
+    manager.tell("STOPPING=1")
+    edge.stop()
+    if manager.listener == nil { unlink(options.socket) }
+    toolstack.pool.stop()
+    await finishOperations()
+  }
+
+  private func start() throws {
     if let weight = options.dom0Weight {
       do { try toolstack.hypervisor.setSchedulerWeight(.dom0, weight) } catch { logger.warning("\(error)") }
     }
     toolstack.applyPoolSettings(settings)
     try toolstack.start()
     for warning in try toolstack.host().warnings { logger.warning("\(warning)") }
-    let server = APIServer(routes: Routes(toolstack: toolstack, settings: settings))
+  }
+
+  private func listen(_ server: APIServer) async throws -> any Channel {
+    if let listener = manager.listener {
+      logger.notice("listening on the socket of the service manager")
+      return try await server.listen(on: listener)
+    }
     let channel = try await server.listen(at: options.socket)
     Self.openSocket(options.socket)
     logger.notice("listening on \(options.socket)")
-    let signals = Signals.closing(channel)
-    try await channel.closeFuture.get()
-    withExtendedLifetime(signals) {}
-    unlink(options.socket)
-    toolstack.pool.stop()
+    return channel
+  }
+
+  /// What `GET /v1/health` looks at.
+  private func healthChecks() -> Health {
+    let load = pool.load
+    let waits = load.longestWait > .seconds(10)
+    let operations = HealthCheck(
+      name: "operations", status: waits ? .degraded : .ok, message: waits ? "\(load.queued) wait for a thread" : nil
+    )
+    return Health(checks: toolstack.health().checks + [operations])
+  }
+
+  /// Operations that are under way end well; those that take long are undone by the next daemon.
+  private func finishOperations() async {
+    for _ in 0..<100 {
+      let load = pool.load
+      if load.busy == 0 && load.queued == 0 { return }
+      do { try await Task.sleep(for: .milliseconds(50)) } catch { return }
+    }
   }
 
   // MARK: Environment

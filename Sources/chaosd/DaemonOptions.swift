@@ -3,25 +3,32 @@ struct DaemonOptions {
   var socket = "/run/chaos/chaosd.sock"
   /// The user chaos-backend runs as.
   var backendUser = "chaos-backend"
+  /// What is run to have a chaos-backend; nil: the one beside this program.
+  var backend: String?
+  var limits = Limits()
   /// The most memory the pool may hold; nil: a quarter of what is free at start.
   var poolBudgetMiB: Int?
   /// Weight to give dom0 under the credit2 scheduler; nil leaves it alone.
   var dom0Weight: UInt16?
   var showsHelp = false
   var showsVersion = false
+  var listsSteps = false
 
   static let help = """
-    usage: chaosd [--socket PATH] [--backend-user NAME] [--pool-budget MIB]
-                  [--dom0-weight N]
+    usage: chaosd [--socket PATH] [--backend PATH] [--backend-user NAME] [--pool-budget MIB]
+                  [--dom0-weight N] [--max-connections N]
 
     The chaos host daemon: keeps the pool of shells, runs guests' life cycle and serves the API.
     Needs root and a Xen dom0.
 
-      --socket PATH        where to listen (default /run/chaos/chaosd.sock)
+      --socket PATH        where to listen (default /run/chaos/chaosd.sock), unless systemd passes a socket
+      --backend PATH       what starts chaos-backend (default: the one beside chaosd)
       --backend-user NAME  the user chaos-backend runs as (default chaos-backend; root where it is missing)
       --pool-budget MIB    the most memory the pool may hold (default: a quarter of what is free)
       --dom0-weight N      give dom0 this weight under Xen's credit2 scheduler (guests have 256), so that a guest
                            that starts does not hold up the host's own work; left alone unless given
+      --max-connections N  the most connections at one time (default 1024; 32 of them are kept for root)
+      --list-steps         print the steps of every operation, as CHAOS_CRASH_AT and CHAOS_TRACE know them
       --version            print the version
       --help               print this text
     """
@@ -36,8 +43,16 @@ struct DaemonOptions {
       switch argument {
       case "--help", "-h": showsHelp = true
       case "--version": showsVersion = true
+      case "--list-steps": listsSteps = true
       case "--socket": socket = try Self.value(of: argument, &rest)
       case "--backend-user": backendUser = try Self.value(of: argument, &rest)
+      case "--backend": backend = try Self.value(of: argument, &rest)
+      case "--max-connections":
+        let text = try Self.value(of: argument, &rest)
+        guard let value = Int(text), (64...65_536).contains(value) else {
+          throw UsageError(description: "--max-connections: not a number from 64 to 65536: '\(text)'")
+        }
+        limits.connections = value
       case "--pool-budget":
         let text = try Self.value(of: argument, &rest)
         guard let value = Int(text), value >= 0 else {

@@ -5,35 +5,35 @@ import Toolstack
 extension Routes {
   func change(_ guest: String, _ body: [UInt8]) throws -> Reply {
     let change = try GuestChange(json: try json(body), at: "")
-    return blocking { Answer(try toolstack.change(guest, change)) }
+    return .answer { _ in Answer(try toolstack.change(guest, change)) }
   }
 
   func rename(_ guest: String, _ body: [UInt8]) throws -> Reply {
     let name = try RenameRequest(json: try json(body), at: "").name
-    return blocking { Answer(try toolstack.rename(guest, to: name)) }
+    return .answer { _ in Answer(try toolstack.rename(guest, to: name)) }
   }
 
   func reboot(_ guest: String, _ query: Query) throws -> Reply {
     let force = try query.flag("force")
-    return blocking {
+    return .answer { _ in
       try toolstack.reboot(guest, force: force)
       return Answer(status: .accepted)
     }
   }
 
   func restart(_ guest: String) -> Reply {
-    blocking { Answer(try toolstack.restart(guest)) }
+    .answer { _ in Answer(try toolstack.restart(guest)) }
   }
 
   /// The guests, and with `all` those that have ended too.
   func list(_ query: Query) throws -> Reply {
     let isAll = try query.flag("all")
-    return blocking {
+    return .answer { _ in
       Answer(isAll ? try toolstack.listAll() : GuestList(guests: try toolstack.list()))
     }
   }
 
-  func statistics() -> Reply { blocking { Answer(try toolstack.statistics()) } }
+  func statistics() -> Reply { .answer { _ in Answer(try toolstack.statistics()) } }
 
   // MARK: Events
 
@@ -43,19 +43,23 @@ extension Routes {
     let reference = query["ref"]
     let follow = try query.flag("follow")
     let journal = toolstack.journal
-    let changes = journal.changes()
-    return .stream(
-      ReplyStream(
-        contentType: "application/x-ndjson",
-        produce: { send in
-          var start = start
-          for await _ in changes.stream {
-            let events = journal.events(since: start, of: reference)
-            if let last = events.last { start = .after(number: last.number) }
-            let lines = events.flatMap { $0.json.compact + [UInt8(ascii: "\n")] }
-            if !lines.isEmpty { try await send(lines) }
-            if !follow { return }
-          }
-        }, cancel: changes.stop))
+    let permit = try edge.waits.take()
+    return .blocking { _ in
+      let changes = journal.changes()
+      return .stream(
+        ReplyStream(
+          contentType: "application/x-ndjson",
+          produce: { send in
+            var start = start
+            for await _ in changes.stream {
+              let events = journal.events(since: start, of: reference)
+              if let last = events.last { start = .after(number: last.number) }
+              let lines = events.flatMap { $0.json.compact + [UInt8(ascii: "\n")] }
+              if !lines.isEmpty { try await send(lines) }
+              if !follow { break }
+            }
+            withExtendedLifetime(permit) {}
+          }, cancel: changes.stop))
+    }
   }
 }

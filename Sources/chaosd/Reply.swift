@@ -1,6 +1,7 @@
 import ChaosAPI
 import Glibc
 import NIOHTTP1
+import Threads
 import Toolstack
 
 /// A request's first line as the routes need it.
@@ -11,10 +12,18 @@ struct RequestHead: Sendable {
   let path: [String]
   let query: Query
   let keepAlive: Bool
+  /// Of the body; nil where it is not announced.
+  let contentLength: Int?
+  /// The client waits with its body until it is told to go on.
+  let expectsContinue: Bool
+
+  var changesState: Bool { method != .GET && method != .HEAD }
 
   init(_ head: HTTPRequestHead) {
     method = head.method
     keepAlive = head.isKeepAlive
+    contentLength = head.headers.first(name: "content-length").flatMap { Int($0) }
+    expectsContinue = head.headers.first(name: "expect")?.lowercased() == "100-continue"
     let parts = head.uri.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
     path = (parts.first ?? "").split(separator: "/", omittingEmptySubsequences: false).dropFirst().map {
       percentDecoded($0)
@@ -74,10 +83,22 @@ private func percentDecoded(_ text: Substring) -> String {
 
 /// How a request is answered.
 enum Reply {
-  /// Made on the event loop, at once.
+  /// Made on the event loop, at once: what is measured to take less than a switch of threads.
   case now(Answer)
-  /// Made elsewhere, because it waits or works for long.
-  case later(@Sendable () async throws -> Answer)
+  /// Made on a thread that may block.
+  case blocking(@Sendable (borrowing Blocking) throws -> Response)
+  /// Waits for a guest; cancelled when the client leaves.
+  case waiting(@Sendable () async throws -> Answer)
+
+  /// A whole answer, made on a thread that may block.
+  static func answer(_ make: @escaping @Sendable (borrowing Blocking) throws -> Answer) -> Reply {
+    .blocking { blocking in .whole(try make(blocking)) }
+  }
+}
+
+/// What goes back to a client.
+enum Response: Sendable {
+  case whole(Answer)
   case stream(ReplyStream)
 }
 
@@ -86,6 +107,8 @@ struct Answer: Sendable {
   var status: HTTPResponseStatus
   var contentType: String?
   var body: [UInt8] = []
+  /// What the audit log says of it.
+  var code = "ok"
 
   init(_ value: some JSONConvertible, status: HTTPResponseStatus = .ok) {
     self.status = status
@@ -97,6 +120,13 @@ struct Answer: Sendable {
     status = HTTPResponseStatus(statusCode: error.code.httpStatus)
     contentType = "application/json"
     body = error.body.compact
+    code = error.code.rawValue
+  }
+
+  init(text: [UInt8], contentType: String) {
+    status = .ok
+    self.contentType = contentType
+    body = text
   }
 
   init(status: HTTPResponseStatus) { self.status = status }
@@ -109,10 +139,4 @@ struct ReplyStream: Sendable {
   var produce: @Sendable (@Sendable ([UInt8]) async throws -> Void) async throws -> Void
   /// Called when the client leaves.
   var cancel: @Sendable () -> Void
-}
-
-/// Takes a request's body as it comes.
-protocol BodySink: AnyObject {
-  func append(_ bytes: UnsafeRawBufferPointer) throws
-  func finish() throws -> Reply
 }

@@ -1,6 +1,7 @@
 import ChaosAPI
 import Glibc
 import Logging
+import Toolstack
 
 signal(SIGPIPE, SIG_IGN)
 // Ended children (chaos-backend) are reaped by the kernel.
@@ -26,10 +27,14 @@ if options.showsVersion {
   print("chaosd \(Product.version)")
   exit(0)
 }
+if options.listsSteps {
+  for step in Toolstack.stepNames { print(step) }
+  exit(0)
+}
 
 let logger = Logger(label: "chaosd") { StreamLogHandler.standardError(label: $0) }
 do {
-  try await Daemon(options, logger: logger).run()
+  try await Daemon(options, manager: .fromEnvironment(), logger: logger).run()
 } catch {
   fail("\(error)", status: 1)
 }

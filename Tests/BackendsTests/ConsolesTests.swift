@@ -10,12 +10,11 @@ import Xen
 /// frozen one needs a device to freeze.
 private final class TestLog {
   let folder = TemporaryFolder()
-  let thread: LogThread
+  let thread = try! LogThread()
   let log: ConsoleLog
   private let hold = DispatchSemaphore(value: 0)
 
-  init() throws {
-    thread = try LogThread()
+  init() {
     let file = open("\(folder.path)/log", O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
     log = ConsoleLog(adopting: Descriptor(adopting: file), thread: thread)
   }
@@ -43,14 +42,14 @@ private final class TestLog {
 @Suite struct ConsoleLogTests {
   private let start = ContinuousClock.now
 
-  @Test func outputIsWrittenInOrder() throws {
-    let test = try TestLog()
+  @Test func outputIsWrittenInOrder() {
+    let test = TestLog()
     for number in 0..<1000 { test.log.append(Array("\(number)\n".utf8), at: start) }
     #expect(test.contents() == (0..<1000).map { "\($0)\n" }.joined())
   }
 
-  @Test func aGuestCannotLogFasterThanItsLimitAndTheGapIsSaidOnce() throws {
-    let test = try TestLog()
+  @Test func aGuestCannotLogFasterThanItsLimitAndTheGapIsSaidOnce() {
+    let test = TestLog()
     let piece = [UInt8](repeating: 120, count: 1024)
     // It lets the thread write meanwhile, so that only the rate bounds it.
     var now = start
@@ -68,8 +67,8 @@ private final class TestLog {
     #expect(lost == (1024 - ConsoleLog.burst / 1024) * 1024)
   }
 
-  @Test func aLogThatStandsStillHoldsNoWriterUpAndStaysBounded() throws {
-    let test = try TestLog()
+  @Test func aLogThatStandsStillHoldsNoWriterUpAndStaysBounded() {
+    let test = TestLog()
     test.freeze()
     let time = ContinuousClock().measure {
       for number in 0..<2000 {
@@ -84,8 +83,8 @@ private final class TestLog {
     #expect(text.contains("[\(missing) bytes of output not logged]"))
   }
 
-  @Test func theFileIsClosedWhenAllIsWritten() throws {
-    let test = try TestLog()
+  @Test func theFileIsClosedWhenAllIsWritten() {
+    let test = TestLog()
     test.freeze()
     test.log.append(Array("last words".utf8), at: start)
     test.log.close()
@@ -103,14 +102,13 @@ private final class TestLog {
   private let domain = DomainID(rawValue: 7)
   private let loop: EventLoop
   private let consoles: Consoles
-  private let test: TestLog
+  private let test = TestLog()
   private let typed = Typed()
 
   private final class Typed { var bytes: [UInt8] = [] }
 
   init() throws {
     loop = try EventLoop()
-    test = try TestLog()
     let typed = typed
     consoles = try Consoles(loop) { _, bytes in typed.bytes += bytes }
   }

@@ -5,7 +5,7 @@ import Testing
 @testable import chaos
 
 /// The invocation of a command line without `chaos`; its words are separated by blanks.
-private func invocation(_ line: String) throws -> Invocation {
+func invocation(_ line: String) throws -> Invocation {
   let words = line.split(separator: " ").map(String.init)
   var name = words[0]
   var rest = words.dropFirst()
@@ -13,7 +13,7 @@ private func invocation(_ line: String) throws -> Invocation {
   return try Invocation(try findCommand(name), rest)
 }
 
-private func message(_ body: () throws -> Void) -> String? {
+func commandError(_ body: () throws -> Void) -> String? {
   do {
     try body()
     return nil
@@ -74,14 +74,15 @@ struct CommandLineTests {
       ("lan delete", "missing NAME"),
     ])
   func refusals(line: String, expected: String) {
-    #expect(message { _ = try invocation(line) } == expected)
+    #expect(commandError { _ = try invocation(line) } == expected)
   }
 
   @Test("an empty operand is refused, as it would stand for all there are")
   func emptyOperands() throws {
-    #expect(message { _ = try Invocation(try findCommand("destroy"), ["a", ""]) } == "REF is empty")
-    #expect(message { _ = try Invocation(try findCommand("lan peer remove"), ["red", ""]) } == "ADDRESS is empty")
-    #expect(message { _ = try Invocation(try findCommand("info"), ["a", ""]) } == "unexpected argument ''")
+    #expect(commandError { _ = try Invocation(try findCommand("destroy"), ["a", ""]) } == "REF is empty")
+    #expect(
+      commandError { _ = try Invocation(try findCommand("lan peer remove"), ["red", ""]) } == "ADDRESS is empty")
+    #expect(commandError { _ = try Invocation(try findCommand("info"), ["a", ""]) } == "unexpected argument ''")
   }
 
   @Test(
@@ -98,7 +99,7 @@ struct CommandLineTests {
       ("x", "unknown command 'x'"), ("", "unknown command ''"), ("migrate", "unknown command 'migrate'"),
     ])
   func unknownCommands(name: String, expected: String) {
-    #expect(message { _ = try findCommand(name) } == expected)
+    #expect(commandError { _ = try findCommand(name) } == expected)
   }
 
   @Test("the help of an unknown command is its group's")
@@ -114,17 +115,42 @@ struct CommandLineTests {
     #expect(help("lan peer x") == "chaos lan peer --help")
   }
 
+  @Test("memory may have a unit")
+  func units() throws {
+    let sizes = [
+      "64": 64, "64M": 64, "64MiB": 64, "1G": 1024, "1GiB": 1024, "2T": 2_097_152, "2048K": 2, "1024KiB": 1,
+    ]
+    for (text, size) in sizes {
+      #expect(try invocation("create --memory \(text)").mebibytes("memory") == size)
+      #expect(try invocation("pool set --budget \(text)").mebibytes("budget") == size)
+    }
+    for text in ["", "M", "64m", "64MB", "64 M", "1.5G", "-1", "+1", "1000K", "9999999999", "64MiBs", "0x1", "٣"] {
+      let create = try Invocation(findCommand("create"), ["--memory", text])
+      #expect(
+        commandError { _ = try create.mebibytes("memory") }
+          == "option '--memory': expected MiB, as 64, 64M or 1G, got '\(text)'")
+    }
+    #expect(try invocation("create --memory 999999999T").mebibytes("memory") == 999_999_999 << 20)
+    #expect(try invocation("create").mebibytes("memory") == nil)
+    for (text, size) in ["256": 256, "256K": 256, "1M": 1024, "999999999T": 999_999_999 << 30] {
+      #expect(try invocation("create --window \(text)").kibibytes("window") == size)
+    }
+    #expect(
+      commandError { _ = try invocation("create --window 1X").kibibytes("window") }
+        == "option '--window': expected KiB, as 256, 256K or 1M, got '1X'")
+  }
+
   @Test("numbers are whole and plain")
   func numbers() throws {
     for text in ["", "1x", "+1", "1.0", "0x10", "99999999999999999999"] {
-      let create = try invocation("create --memory=\(text)")
+      let create = try invocation("create --vcpus=\(text)")
       #expect(
-        message { _ = try create.integer("memory") }
-          == "option '--memory': expected an integer, got '\(text)'")
+        commandError { _ = try create.integer("vcpus") }
+          == "option '--vcpus': expected an integer, got '\(text)'")
     }
-    #expect(try invocation("create --memory=-1").integer("memory") == -1)
-    #expect(message { _ = try invocation("create --timeout -1").timeout(default: 30) } != nil)
-    #expect(message { _ = try invocation("create --timeout 86401").timeout(default: 30) } != nil)
+    #expect(try invocation("create --vcpus=-1").integer("vcpus") == -1)
+    #expect(commandError { _ = try invocation("create --timeout -1").timeout(default: 30) } != nil)
+    #expect(commandError { _ = try invocation("create --timeout 86401").timeout(default: 30) } != nil)
     #expect(try invocation("create --timeout 0").timeout(default: 30) == 0)
     #expect(try invocation("create").timeout(default: 30) == 30)
   }
@@ -189,11 +215,12 @@ struct CreateCommandTests {
   func badConfig() throws {
     let path = try temporary(#"{"kernel":"daytime","memroy":16}"#)
     defer { unlink(path) }
-    #expect(message { _ = try createRequest(try invocation("create \(path)")) } == "\(path): unknown key 'memroy'")
     #expect(
-      message { _ = try createRequest(try invocation("create /nonexistent.json")) }
+      commandError { _ = try createRequest(try invocation("create \(path)")) } == "\(path): unknown key 'memroy'")
+    #expect(
+      commandError { _ = try createRequest(try invocation("create /nonexistent.json")) }
         == "/nonexistent.json: No such file or directory")
-    #expect(message { _ = try createRequest(try invocation("create /")) } == "/: Is a directory")
+    #expect(commandError { _ = try createRequest(try invocation("create /")) } == "/: Is a directory")
   }
 
   @Test(
@@ -212,13 +239,13 @@ struct CreateCommandTests {
     ])
   func badVif(text: String, expected: String) throws {
     let create = try invocation("create --image a --vif=\(text)")
-    #expect(message { _ = try createRequest(create) } == expected)
+    #expect(commandError { _ = try createRequest(create) } == expected)
   }
 
   @Test("no image is said to be missing")
   func noImage() throws {
     #expect(
-      message { _ = try createRequest(try invocation("create")) }
+      commandError { _ = try createRequest(try invocation("create")) }
         == "no image: give --image, or CONFIG with 'kernel'")
   }
 
@@ -295,6 +322,7 @@ struct TableTests {
         Image:        sha256:00
         Command line: a?b
         Created:      2026-03-01T12:00:00Z (1h1m ago)
+        On its end:   poweroff destroy, reboot restart, crash preserve
 
         """)
   }
@@ -305,13 +333,13 @@ struct TableTests {
       VifInfo(index: 0, mac: "m", bridge: "br0", tap: "vif7.0", mtu: 1500),
       VifInfo(
         index: 2, mac: "m", bridge: "lan100", lan: "red", tap: "vif7.2", ip: "10.1.0.2/24", ip6: "fd00::2/64",
-        mtu: 1450),
+        mtu: 1450, broken: "a descriptor outside its window"),
     ]
     #expect(
       vifTable(vifs) == """
-        INDEX  MAC  LAN  BRIDGE  TAP      MTU  ADDRESS      ADDRESS6
-            0  m    -    br0     vif7.0  1500  -            -
-            2  m    red  lan100  vif7.2  1450  10.1.0.2/24  fd00::2/64
+        INDEX  MAC  LAN  BRIDGE  TAP      MTU  ADDRESS      ADDRESS6    STATE
+            0  m    -    br0     vif7.0  1500  -            -           ok
+            2  m    red  lan100  vif7.2  1450  10.1.0.2/24  fd00::2/64  broken: a descriptor outside its window
 
         """)
   }
@@ -391,7 +419,8 @@ struct HelpTests {
       }
     }
     #expect(
-      message { _ = try manPage("chaos-cretae") } == "no man page 'chaos-cretae'; did you mean 'chaos-create'?")
+      commandError { _ = try manPage("chaos-cretae") } == "no man page 'chaos-cretae'; did you mean 'chaos-create'?"
+    )
   }
 
   @Test("words are completed after commands of one, two and three words")

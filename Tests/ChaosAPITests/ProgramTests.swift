@@ -45,6 +45,86 @@ struct ProgramTests {
     _ = server.requests()
   }
 
+  @Test("what has no end, or is too large, is no image", .timeLimit(.minutes(1)))
+  func noImages() throws {
+    for arguments in [["create", "--image", "/dev/zero"], ["image", "add", "a", "/dev/zero"]] {
+      #expect(
+        try run(arguments, answers: [])
+          == Outcome(status: 2, errors: "chaos: /dev/zero: neither a file nor a pipe\n"))
+    }
+    var template = Array("/tmp/chaos-api-test-XXXXXX".utf8CString)
+    let file = mkstemp(&template)
+    let path = String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
+    defer { unlink(path) }
+    // All hole: it takes no room.
+    #expect(ftruncate(file, 1100 << 20) == 0)
+    #expect(
+      try run(["create", "--image", path], answers: [])
+        == Outcome(status: 2, errors: "chaos: \(path): larger than 1024 MiB\n"))
+  }
+
+  @Test("a pipe is sent as it comes")
+  func createFromPipe() throws {
+    let digest = "sha256:" + String(repeating: "ab", count: 32)
+    let image = #"{"digest":"\#(digest)","size":3,"added":"2026-03-01T12:00:00Z"}"#
+    let server = ScriptedServer(answers: [answer("201 Created", image), answer("201 Created", Self.created)])
+    let outcome = try Program(
+      ["create", "--image", "/dev/stdin", "--socket", server.path], input: "an image"
+    ).finish()
+    #expect(outcome == Outcome(status: 0, output: "web\n"))
+    let upload = server.requests()[0]
+    #expect(upload.hasSuffix("Transfer-Encoding: chunked\r\n\r\n8\r\nan image\r\n0\r\n\r\n"))
+  }
+
+  @Test("bytes that are no UTF-8 are refused and not changed")
+  func otherEncodings() throws {
+    let after = try runShell(#"exec "$0" create --image daytime --cmdline $'name=\xff\xfe'"#)
+    #expect(after.status == 2 && after.output == "")
+    #expect(after.errors.hasPrefix("chaos: the argument after --cmdline is not UTF-8: 'name="))
+    #expect(after.errors.hasSuffix(" (see 'chaos --help')\n"))
+    let inside = try runShell(#"exec "$0" create --cmdline=$'\xc3('"#)
+    #expect(inside.status == 2 && inside.errors.hasPrefix("chaos: the argument is not UTF-8: '--cmdline="))
+  }
+
+  @Test("a stream that is cut off is not taken for all there is", arguments: ["logs", "console"])
+  func cutOff(command: String) throws {
+    let outcome = try run(
+      [command, "web"],
+      answers: ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nline \r\n"])
+    #expect(outcome.status == 7 && outcome.output == "line ")
+    #expect(outcome.errors.hasPrefix("chaos: web: cut off, there may be more: chaosd at "))
+    let unreachable = try Program([command, "web", "--socket", "/nonexistent/s"]).finish()
+    #expect(unreachable.errors == "chaos: cannot reach chaosd at /nonexistent/s: is it running?\n")
+  }
+
+  @Test("a guest that ends at once is not taken for one that runs")
+  func endedAtOnce() throws {
+    let gone = answer("404 Not Found", #"{"error":{"code":"not_found","message":"no guest 'x'"}}"#)
+    let event =
+      #"{"number":3,"time":"t","kind":"ended","guest":"web","uuid":"u","reason":"crash","message":"triple fault"}"#
+    let waited = try run(
+      ["create", "--image", "daytime", "--wait"],
+      answers: [answer("201 Created", Self.created), gone, gone, answer("200 OK", event + "\n")])
+    #expect(
+      waited
+        == Outcome(
+          status: 4, output: "web\n", errors: "chaos: guest 'web' crashed before it was ready: triple fault\n"))
+    let crashed = Self.guest.replacing(#""state":"running""#, with: #""state":"crashed""#)
+    let attached = try run(
+      ["create", "--image", "daytime", "--console"],
+      answers: [
+        answer("201 Created\r\nConnection: close", Self.created), answer("200 OK", "boot"),
+        answer("200 OK", crashed),
+      ])
+    #expect(attached == Outcome(status: 1, output: "web\nboot", errors: "chaos: guest 'web' crashed\n"))
+    let poweredOff = try run(
+      ["console", "web"],
+      answers: [
+        answer("200 OK", "bye"), gone, answer("200 OK", event.replacing("crash", with: "poweroff") + "\n"),
+      ])
+    #expect(poweredOff == Outcome(status: 0, output: "bye"))
+  }
+
   @Test("a count prints names as they come; the end may be an error")
   func createSeveral() throws {
     let made = try run(
@@ -256,6 +336,11 @@ struct ProgramTests {
     #expect(try Program(["-n"], input: script, path: "/bin/bash").finish() == Outcome(status: 0))
   }
 
+  /// A line of bash, with the program as its name.
+  private func runShell(_ line: String) throws -> Outcome {
+    try Program(["-c", line, Program.chaosPath], path: "/bin/bash").finish()
+  }
+
   private func run(_ arguments: [String], answers: [String]) throws -> Outcome {
     let server = ScriptedServer(answers: answers)
     let outcome = try Program(arguments + ["--socket", server.path]).finish()
@@ -326,7 +411,7 @@ final class Program {
   }
 
   /// Beside the test runner, unless the environment says where.
-  private static let chaosPath: String = {
+  static let chaosPath: String = {
     if let path = getenv("CHAOS_PROGRAM") { return String(cString: path) }
     var buffer = [UInt8](repeating: 0, count: 4096)
     let length = buffer.withUnsafeMutableBytes { bytes in

@@ -83,7 +83,7 @@ final class ScriptedServer: @unchecked Sendable {
     }
   }
 
-  /// One request, its body by its Content-Length.
+  /// One request, its body by its Content-Length, or to the end of its chunks.
   private func read(_ connection: Int32) -> String? {
     var text: [UInt8] = []
     var byte: UInt8 = 0
@@ -94,6 +94,10 @@ final class ScriptedServer: @unchecked Sendable {
     let lines = String(decoding: text, as: UTF8.self).split(separator: "\r\n")
     let length = lines.first { $0.hasPrefix("Content-Length: ") }.flatMap { Int($0.dropFirst(16)) }
     for _ in 0..<(readsBodies ? length ?? 0 : 0) {
+      guard Glibc.read(connection, &byte, 1) == 1 else { return nil }
+      text.append(byte)
+    }
+    while lines.contains("Transfer-Encoding: chunked"), !text.suffix(7).elementsEqual("\r\n0\r\n\r\n".utf8) {
       guard Glibc.read(connection, &byte, 1) == 1 else { return nil }
       text.append(byte)
     }

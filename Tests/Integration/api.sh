@@ -47,3 +47,121 @@ test_refused_upload_gets_its_answer() {
 test_client_that_ends_its_side_gets_its_answer() {
   printf 'GET /v1/version HTTP/1.1\r\nHost: c\r\n\r\n' | timeout 10 nc -N -U /run/chaos/chaosd.sock | grep -q '200 OK'
 }
+
+test_client_that_asks_first_is_told_to_go_on() {
+  # curl asks before it sends more than 1 MiB, and waits a second for the answer.
+  head -c 3000000 /dev/zero >/tmp/ramdisk
+  api -v --data-binary @/tmp/ramdisk 'http://c/v1/images?kind=ramdisk' -o /dev/null 2>/tmp/said
+  grep -q '100 Continue' /tmp/said
+}
+
+metric() { api http://c/v1/metrics | awk -v name="$1" '$1 == name { print $2 }'; }
+metric_is() { [[ $(metric "$1") == "$2" ]]; }
+
+test_metrics_count_what_happens() {
+  local before
+  before=$(metric 'chaos_requests_total{route="/v1/guests",method="POST",code="201"}')
+  chaos create --name m --image $noop_image --memory 4 >/dev/null
+  metric_is 'chaos_requests_total{route="/v1/guests",method="POST",code="201"}' $((${before:-0} + 1))
+  metric_is 'chaos_guests{state="running"}' 1
+  (($(metric 'chaos_hypercalls_total{kind="domainUnpause"}') > 0))
+  (($(metric chaos_connections) > 0))
+  # A name in a path is no label.
+  code http://c/v1/guests/m >/dev/null
+  [[ -z $(api http://c/v1/metrics | grep '/m"') ]]
+}
+
+test_health_is_told() {
+  expect_equal status 200 "$(code http://c/v1/health)"
+  expect_equal health ok "$(jq -r .status /tmp/body)"
+}
+
+audit() { jq -c --arg path "$1" 'select(.path == $path)' /var/log/chaos/audit.log; }
+audited() { [[ -n $(audit "$1") ]]; }
+
+test_calls_that_change_something_are_audited() {
+  code http://c/v1/guests/nobody >/dev/null
+  code -X DELETE http://c/v1/guests/nobody >/dev/null
+  wait_until 20 audited /v1/guests/nobody
+  expect_equal line '{"uid":0,"method":"DELETE","status":404,"result":"not_found"}' \
+    "$(audit /v1/guests/nobody | jq -c '{uid, method, status, result}')"
+}
+
+test_waits_end_with_their_clients() {
+  local i
+  chaos create --name w --image $host_image --memory 4 >/dev/null
+  for ((i = 0; i < 20; i++)); do
+    api --max-time 0.2 'http://c/v1/guests/w/wait?for=ended&timeout=86400' >/dev/null || true
+  done
+  wait_until 20 metric_is chaos_waits 0
+}
+
+# A silent client, one that never ends its request and one that does not read its answer.
+test_slow_clients_hold_up_nobody() {
+  local i socket=/run/chaos/chaosd.sock
+  for ((i = 0; i < 20; i++)); do
+    (timeout 15 socat -u UNIX-CONNECT:$socket - >/dev/null 2>&1 || true) &
+    (printf 'POST /v1/guests HTTP/1.1\r\nhost: c\r\ncontent-length: 9\r\n\r\n{' | timeout 15 nc -U $socket >/dev/null 2>&1 || true) &
+  done
+  wait_until 20 eval '(($(metric chaos_connections) > 30))'
+  timeout 5 chaos version >/dev/null
+  wait
+}
+
+test_lock_held_by_another_holds_up_nobody_else() {
+  local i holder bridge_lock
+  ip link add under9 type dummy
+  ip address add 192.0.2.9/24 dev under9
+  ip link set under9 up
+  chaos lan create held --vni 990 --mode static --vtep 192.0.2.9 >/dev/null
+  bridge_lock=/run/chaos/lans/$(chaos lan info held --format json | jq -r .bridge).lock
+  flock "$bridge_lock" sleep 6 &
+  holder=$!
+  sleep 0.2
+  for i in 1 2 3 4; do (code http://c/v1/lans/held/peers >/dev/null) & done
+  sleep 0.2
+  timeout 3 chaos version >/dev/null
+  timeout 3 chaos list >/dev/null
+  timeout 10 chaos create --name free --image $noop_image --memory 4 >/dev/null
+  wait
+  chaos destroy free
+  chaos lan delete held
+  ip link delete under9
+}
+
+test_service_manager_is_told() {
+  local pid
+  kill_chaosd
+  socat -u UNIX-RECV:/tmp/notify,unlink-early OPEN:/tmp/told,creat,append,trunc &
+  wait_until 10 test -S /tmp/notify
+  NOTIFY_SOCKET=/tmp/notify WATCHDOG_USEC=2000000 start_chaosd
+  wait_until 20 grep -q READY=1 /tmp/told
+  wait_until 20 grep -q WATCHDOG=1 /tmp/told
+  pid=$(pidof chaosd)
+  kill "$pid"
+  wait_until 20 test ! -d "/proc/$pid"
+  grep -q STOPPING=1 /tmp/told
+  kill %1
+  start_chaosd
+}
+
+# The rights that packaging/systemd/chaosd.service leaves it.
+test_bounded_rights_are_enough() {
+  local rights
+  rights=$(sed -n 's/^CapabilityBoundingSet=//p' packaging/systemd/chaosd.service | tr 'A-Z' 'a-z' | sed 's/cap_/+/g; s/ /,/g')
+  kill_chaosd
+  setpriv --no-new-privs --bounding-set "-all,$rights" chaosd >>/var/log/chaos/chaosd.log 2>&1 &
+  wait_until 60 daemon_answers
+  chaos create --name r --image $host_image --memory 4 --vif bridge=$bridge,ip=10.1.0.3/16 >/dev/null
+  wait_until 20 answers 10.1.0.3
+  chaos destroy r
+  ip link add under9 type dummy
+  ip address add 192.0.2.9/24 dev under9
+  ip link set under9 up
+  chaos lan create bounded --vni 991 --mode static --vtep 192.0.2.9 >/dev/null
+  chaos lan info bounded >/dev/null
+  chaos lan delete bounded
+  ip link delete under9
+  kill_chaosd
+  start_chaosd
+}

@@ -100,6 +100,31 @@ expect_resources() {
   done
 }
 
+# Each daemon's resident memory, descriptors and threads, a line each, in the order that join wants.
+daemon_sizes() {
+  local name process
+  for name in chaos-backend chaosd; do
+    process=/proc/$(pidof $name)
+    echo "$name:descriptors $(ls "$process/fd" | wc -l)"
+    echo "$name:KiB $(awk '/^VmRSS:/ { print $2 }' "$process/status")"
+    echo "$name:threads $(ls "$process/task" | wc -l)"
+  done | LC_ALL=C sort
+}
+
+# expect_bounded SIZES: the daemons are not much larger than they were. A dozen guests with two vifs each take a few MiB
+# and fewer than 200 descriptors, and threads come and go; a backlog or a leak has no end.
+expect_bounded() {
+  local name before after allowed
+  while read -r name before after; do
+    case $name in
+      *:KiB) allowed=$((24 << 10)) ;;
+      *:descriptors) allowed=250 ;;
+      *) allowed=50 ;;
+    esac
+    ((after - before <= allowed)) || fail "$name went from $before to $after" || return 1
+  done < <(LC_ALL=C join <(echo "$1") <(daemon_sizes))
+}
+
 start_chaosd() {
   chaosd --dom0-weight 4096 "$@" >>/var/log/chaos/chaosd.log 2>&1 &
   disown

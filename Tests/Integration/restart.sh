@@ -45,18 +45,10 @@ test_second_daemon_is_refused() {
   [[ $error == *'another chaosd'* ]] || fail "$error"
 }
 
+# steps_of OPERATION...: as chaosd lists them, so that a new step is covered too.
 steps_of() {
-  case $1 in
-    create)
-      printf '%s\n' 'prepare: record' 'prepare: create domain' 'prepare: limit' 'prepare: populate' 'prepare: wire' \
-        'prepare: create tap' 'prepare: map pages' 'prepare: attach back-end' 'prepare: load image' \
-        'prepare: record shell' 'create: record' 'create: write identity' 'create: join bridges' 'create: unpause'
-      ;;
-    destroy)
-      printf '%s\n' 'destroy: detach back-end' 'destroy: unmap pages' 'destroy: destroy domain' \
-        'destroy: delete taps' 'destroy: await end' 'destroy: remove log' 'destroy: remove record'
-      ;;
-  esac
+  local operation
+  for operation in "$@"; do chaosd --list-steps | grep "^$operation: "; done
 }
 
 crashing_chaosd() {
@@ -64,19 +56,55 @@ crashing_chaosd() {
   CHAOS_CRASH_AT=$1 start_chaosd
 }
 
+chaosd_is_dead() { ! pidof chaosd >/dev/null; }
+
+# Creates that reach every step between them.
+create_variant() {
+  case $1 in
+    plain) chaos create --image $host_image --name victim --no-pool --vif bridge=$bridge,ip=10.1.0.2/16 ;;
+    wanted)
+      chaos create --image host --name victim --no-pool --uuid 6f1f3a5e-2b1c-4a52-9d0e-0a1b2c3d4e5f --weight 300 \
+        --autostart --vif bridge=$bridge,ip=10.1.0.2/16
+      ;;
+    blank) chaos create --image $host_image --name victim --memory 6 --paused --vif bridge=$bridge,ip=10.1.0.2/16 ;;
+  esac
+}
+
+# kill_create STEP: a create is killed at the step; fails when no create reaches it.
+kill_create() {
+  local step=$1 variant
+  for variant in plain wanted blank; do
+    if [[ $variant == blank ]]; then
+      chaos pool set --memory 6 --vifs 1 --low 0 --high 1 >/dev/null
+      chaos pool fill --wait >/dev/null
+    fi
+    crashing_chaosd "$step"
+    if ! create_variant "$variant" 2>/dev/null >/dev/null; then
+      wait_until 20 chaosd_is_dead
+      return
+    fi
+    chaos destroy victim
+    chaos pool set --memory 6 --vifs 1 --low 0 --high 0 >/dev/null
+  done
+  fail "no create reaches '$step'"
+}
+
 test_create_killed_at_any_step_leaves_nothing() {
+  chaos image add host $host_image >/dev/null
   chaos pool drain
   before=$(resources)
   while read -r step; do
-    crashing_chaosd "$step"
-    ! chaos create --image $host_image --name victim --no-pool --vif bridge=$bridge,ip=10.1.0.2/16 2>/dev/null ||
-      fail "create survived a crash at '$step'"
-    wait_until 20 bash -c '! pidof chaosd >/dev/null'
+    kill_create "$step"
     start_chaosd
+    chaos pool set --memory 6 --vifs 1 --low 0 --high 0 >/dev/null
     chaos pool drain >/dev/null
     expect_equal "guests after a crash at '$step'" 0 "$(chaos list --format json | jq '.guests | length')"
+    expect_equal "wanted guests after a crash at '$step'" '' "$(ls /etc/chaos/guests)"
     expect_resources "$before"
-  done < <(steps_of create)
+    # Another operation goes as if nothing had been.
+    create other --no-pool --vif bridge=$bridge,ip=10.1.0.2/16
+    chaos destroy other
+  done < <(steps_of prepare create)
 }
 
 test_destroy_killed_at_any_step_ends_destroyed() {
@@ -94,6 +122,84 @@ test_destroy_killed_at_any_step_ends_destroyed() {
     expect_equal "guests after a crash at '$step'" 0 "$(chaos list --format json | jq '.guests | length')"
     expect_resources "$before"
   done < <(steps_of destroy)
+}
+
+test_guest_killed_while_it_is_made_again_is_there_again() {
+  chaos pool drain
+  create victim --no-pool --vif bridge=$bridge,ip=10.1.0.2/16
+  uuid=$(info victim .uuid)
+  before=$(resources)
+  while read -r step; do
+    crashing_chaosd "$step"
+    chaos restart victim >/dev/null 2>&1 || true
+    pidof chaosd >/dev/null || start_chaosd
+    wait_until 30 answers 10.1.0.2
+    expect_equal "UUID after a crash at '$step'" "$uuid" "$(info victim .uuid)"
+    expect_resources "$before"
+  done < <(steps_of destroy && steps_of prepare create | grep -v 'paused\|schedule\|wanted\|create: record')
+}
+
+test_failed_tear_down_is_tried_again() {
+  before=$(resources)
+  create a --no-pool --vif bridge=$bridge,ip=10.1.0.2/16
+  # A stopped back-end keeps the domain mapped.
+  kill -STOP "$(pidof chaos-backend)"
+  ! chaos destroy a 2>/dev/null || fail 'destroyed while the back-end holds it'
+  timeout 5 chaos list >/dev/null || fail 'chaos list waits for the back-end'
+  kill -CONT "$(pidof chaos-backend)"
+  gone() { (($(chaos list -q | wc -l) == 0)); }
+  wait_until 30 gone
+  expect_resources "$before"
+}
+
+test_daemon_starts_beside_a_stopped_backend() {
+  create a --vif bridge=$bridge,ip=10.1.0.2/16
+  kill -STOP "$(pidof chaos-backend)"
+  kill_chaosd
+  start_chaosd
+  expect_equal guests a "$(chaos list -q)"
+  kill -CONT "$(pidof chaos-backend)"
+  wait_until 30 answers 10.1.0.2
+  chaos shutdown --wait --timeout 60 a
+}
+
+test_foreign_interfaces_that_look_like_taps_stay() {
+  ip link add ch1.5 type dummy
+  ip tuntap add ch1.6 mode tap
+  kill_chaosd
+  start_chaosd
+  sleep 1
+  ip link show ch1.5 >/dev/null
+  ip link show ch1.6 >/dev/null
+  ip link delete ch1.5
+  ip link delete ch1.6
+}
+
+test_record_of_a_later_chaosd_is_refused_in_one_line() {
+  kill_chaosd
+  record=/run/chaos/domains/6f1f3a5e-2b1c-4a52-9d0e-0a1b2c3d4e5f
+  echo '{"version":99,"uuid":"6f1f3a5e-2b1c-4a52-9d0e-0a1b2c3d4e5f"}' >$record
+  status=0
+  error=$(chaosd 2>&1 >/dev/null | grep -v ' notice ') || true
+  rm $record
+  [[ $error == *'version 99'*'start that chaosd again'* ]] || fail "$error"
+  start_chaosd
+}
+
+test_bridge_made_again_gets_its_guests_back() {
+  ip link add br7 type bridge
+  ip link set br7 up
+  create a --vif bridge=br7,ip=10.7.0.2/24
+  tap=$(info a '.vifs[0].tap')
+  ip link delete br7
+  ip link add br7 type bridge
+  ip addr add 10.7.0.1/24 dev br7
+  ip link set br7 up
+  on_bridge() { [[ $(readlink "/sys/class/net/$tap/master") == */br7 ]]; }
+  wait_until 10 on_bridge
+  wait_until 10 answers 10.7.0.2
+  chaos destroy a
+  ip link delete br7
 }
 
 test_failed_step_is_undone() {

@@ -40,6 +40,8 @@ private func text(_ configuration: FRRConfiguration) -> String {
       text(new) == """
         log syslog
         ! chaos begin: what follows is replaced by 'chaos lan evpn enable' and removed by 'chaos lan evpn disable'
+        ip nht resolve-via-default
+        ipv6 nht resolve-via-default
         router bgp 65000
          bgp router-id 10.0.0.7
          neighbor CHAOS peer-group
@@ -254,6 +256,38 @@ private func text(_ configuration: FRRConfiguration) -> String {
       "router bgp 65000\n address-family l2vpn evpn\n  advertise-all-vni\n exit-address-family\nexit\n")
     #expect(try users.replacingBlock(with: client, routerID: routerID).farewell.isEmpty)
     #expect(users.farewell.isEmpty)
+  }
+
+  // MARK: zebra
+
+  @Test func whereTheDefaultRouteIsNoWayItIsMadeOne() throws {
+    let block = try FRRConfiguration("").replacingBlock(with: client, routerID: routerID)
+    #expect(block.zebraCommands == FRRConfiguration.nextHopTracking)
+    #expect(!block.blockCommands.contains { $0.contains("nht") })
+    let nothing = try FRRConfiguration("")
+    for (running, missing, withdrawn) in [
+      ("frr version 8.4.4\nfrr defaults traditional\n", [], []),
+      ("frr defaults datacenter\n", FRRConfiguration.nextHopTracking, block.zebraCommands.map { "no \($0)" }),
+      (
+        "frr defaults datacenter\nip nht resolve-via-default\n", ["ipv6 nht resolve-via-default"],
+        block.zebraCommands.map { "no \($0)" }
+      ),
+    ] {
+      let running = try FRRConfiguration(running)
+      #expect(block.missingZebraCommands(running: running) == missing)
+      #expect(block.zebraWithdrawal(running: running, wanted: nothing) == withdrawn)
+      #expect(block.zebraWithdrawal(running: running, wanted: block) == [])
+    }
+  }
+
+  @Test(arguments: ["ip nht resolve-via-default\n", "no ip nht resolve-via-default\n"])
+  func whatTheUserSaysOfTheDefaultRouteCounts(_ line: String) throws {
+    let users = try FRRConfiguration(line)
+    let block = try users.replacingBlock(with: client, routerID: routerID)
+    #expect(block.zebraCommands == ["ipv6 nht resolve-via-default"])
+    let running = try FRRConfiguration("frr defaults datacenter\n" + line)
+    #expect(block.missingZebraCommands(running: running) == ["ipv6 nht resolve-via-default"])
+    #expect(block.zebraWithdrawal(running: running, wanted: users) == ["no ipv6 nht resolve-via-default"])
   }
 
   // MARK: Settings

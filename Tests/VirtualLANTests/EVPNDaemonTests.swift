@@ -156,8 +156,13 @@ private let routes = """
   private struct Daemons {
     let zebra, bgpd: DaemonDouble
 
-    init(_ frr: FRRDouble, suffix: String = ".vty", running: String = "", refuses: String? = nil) throws {
-      zebra = try DaemonDouble("\(frr.folder)/zebra\(suffix)")
+    init(
+      _ frr: FRRDouble, suffix: String = ".vty", running: String = "", zebra text: String = "",
+      refuses: String? = nil
+    ) throws {
+      zebra = try DaemonDouble("\(frr.folder)/zebra\(suffix)") { command in
+        DaemonDouble.answer(command == "show running-config" ? text : "")
+      }
       bgpd = try DaemonDouble("\(frr.folder)/bgpd\(suffix)") { command in
         if command == refuses { return DaemonDouble.answer("% No way\n", status: 13) }
         switch command {
@@ -237,6 +242,22 @@ private let routes = """
     #expect(daemons.bgpd.commands.contains("router bgp 65000"))
   }
 
+  @Test func zebraIsToldThatTheDefaultRouteCounts() throws {
+    let block = try FRRConfiguration("").replacingBlock(with: client, routerID: routerID)
+    let text = String(decoding: block.bytes, as: UTF8.self)
+    let frr = try FRRDouble(configuration: text)
+    let daemons = try Daemons(frr, running: text, zebra: "frr defaults datacenter\n")
+    defer { daemons.stop() }
+    let evpn = EVPN(frr.installation)
+    // As after a start of zebra that read no file.
+    #expect(try evpn.mend())
+    let told = ["configure terminal"] + FRRConfiguration.nextHopTracking + ["end"]
+    #expect(daemons.zebra.commands.suffix(4) == told)
+    try evpn.disable()
+    let untold = ["configure terminal"] + FRRConfiguration.nextHopTracking.map { "no \($0)" } + ["end"]
+    #expect(daemons.zebra.commands.suffix(4) == untold)
+  }
+
   @Test func disablingSaysFarewellAndRestoresTheFile() throws {
     let frr = try FRRDouble(configuration: Self.users)
     let block = try FRRConfiguration(Self.users).replacingBlock(with: client, routerID: routerID)
@@ -294,6 +315,20 @@ private let routes = """
     #expect(try frr.read("verb") == "start\n")
     #expect(try frr.read("frr.conf").contains("router bgp 65000"))
     #expect(daemons.bgpd.commands.contains("router bgp 65000"))
+  }
+
+  @Test func aDamagedBlockIsNoReasonForStaticLANs() throws {
+    let frr = try FRRDouble()
+    let evpn = EVPN(frr.installation)
+    #expect(try evpn.defaultMode() == .static && evpn.isOff)
+    let block = try FRRConfiguration("").replacingBlock(with: client, routerID: routerID)
+    let text = String(decoding: block.bytes, as: UTF8.self)
+    try frr.write("frr.conf", text, mode: 0o640)
+    #expect(try evpn.defaultMode() == .evpn && !evpn.isOff)
+    try frr.write("frr.conf", text.replacing("! chaos end\n", with: ""), mode: 0o640)
+    let error = #expect(throws: EVPNError.self) { try evpn.defaultMode() }
+    #expect(error?.description.contains("do not come as one pair (line 1)") == true)
+    #expect(!evpn.isOff)
   }
 
   @Test func theStatusNamesProblems() throws {

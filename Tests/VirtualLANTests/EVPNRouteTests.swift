@@ -29,6 +29,13 @@ extension HeldRoutes {
     return held
   }
 
+  /// With the VTEP seen to accept.
+  fileprivate static var acquainted: HeldRoutes {
+    var routes = HeldRoutes()
+    routes.learn([vtep: .accepts], at: start)
+    return routes
+  }
+
   /// Decides at so many seconds after the start; `vtep` has answered.
   fileprivate mutating func decide(
     _ answer: Answer?, _ routing: EVPN.Routing = working, after seconds: Double
@@ -49,7 +56,7 @@ extension HeldRoutes {
   }
 
   @Test func whatVanishesWithTheOthersDaemonIsHeld() {
-    var routes = HeldRoutes()
+    var routes = HeldRoutes.acquainted
     routes.vanish(route(1))
     #expect(routes.undecidedPeers == [vtep])
     #expect(routes.decide(nil, after: 0) == HeldRoutes.Decision())
@@ -122,12 +129,39 @@ extension HeldRoutes {
     #expect(routes.isEmpty)
   }
 
-  @Test func aDaemonThatStaysAwayIsWaitedFor() {
+  @Test func aDaemonThatStaysAwayIsWaitedForSomeMinutes() {
     var routes = HeldRoutes.holding(route(1))
     for second in 1...600 {
       #expect(routes.decide(.refuses, after: Double(second)) == HeldRoutes.Decision())
     }
     #expect(routes.decide(.accepts, after: 616).release == [route(1)])
+
+    routes = HeldRoutes.acquainted
+    routes.vanish(route(1))
+    #expect(routes.decide(.refuses, after: 0).hold == [route(1)])
+    var released: Int?
+    for second in 1...700 where released == nil {
+      if routes.decide(.refuses, after: Double(second)).release == [route(1)] { released = second }
+    }
+    #expect(released.map { (600...620).contains($0) } == true)
+    // Nor is another of its routes, until it was seen to accept again.
+    routes.vanish(route(2))
+    #expect(routes.decide(.refuses, after: 701) == HeldRoutes.Decision())
+    routes.learn([vtep: .accepts], at: start + .seconds(702))
+    routes.vanish(route(2))
+    #expect(routes.decide(.refuses, after: 703).hold == [route(2)])
+    // While this host's own routing is away the others' do not count.
+    for second in 704...1500 {
+      #expect(routes.decide(.refuses, .lost, after: Double(second)) == HeldRoutes.Decision())
+    }
+  }
+
+  @Test func aVTEPThatAlwaysRefusedIsBehindAFirewall() {
+    var routes = HeldRoutes()
+    routes.learn([vtep: .refuses], at: start)
+    routes.vanish(route(1))
+    #expect(routes.decide(.refuses, after: 1) == HeldRoutes.Decision())
+    #expect(routes.isEmpty && !routes.hasAccepted(vtep))
   }
 
   @Test func aHostThatGoesIsLetGoThoughRoutingIsLost() {
@@ -355,6 +389,10 @@ extension HeldRoutes {
       #expect(try setting.found(network, 1).count == 2)
       try keeping(network, frr) { keeper in
         #expect(eventually { keeper.held.count == 2 })
+        // Damaged is not off.
+        try frr.write("frr.conf", "! chaos begin\n", mode: 0o640)
+        sleep(2)
+        #expect(keeper.held.count == 2)
         try frr.write("frr.conf", "log syslog\n", mode: 0o640)
         #expect(eventually { keeper.held.isEmpty })
       }
@@ -377,6 +415,58 @@ extension HeldRoutes {
         #expect(try eventually { try setting.found(network, nil).isEmpty && setting.found(network, 1).isEmpty })
       }
     }
+  }
+
+  /// A firewall that refuses BGP between clients must not look like a daemon that died.
+  @Test func onlyWhoListenedBeforeCanStopListening() async throws {
+    try await NetworkNamespace.run {
+      let frr = try FRRDouble(configuration: Self.configuration)
+      let zebra = try DaemonDouble("\(frr.folder)/zebra.vty")
+      let bgpd = try DaemonDouble("\(frr.folder)/bgpd.vty") { _ in
+        DaemonDouble.answer(#"{"peers":{"10.9.0.3":{"state":"Established"}}}"#)
+      }
+      defer {
+        zebra.stop()
+        bgpd.stop()
+      }
+      let network = try HostNetwork()
+      let setting = try Setting(network)
+      // The VTEP answers here, where the test can make it listen.
+      let loopback = try #require(try network.link(named: name("lo"))).index
+      try network.perform([
+        .changeLink(.index(loopback), LinkChange(isUp: true)),
+        .addAddress(IPInterface(address: vtep, prefixLength: 32)!, to: loopback),
+      ])
+      try network.perform(setting.entries(1) + setting.entries(nil))
+      try keeping(network, frr) { keeper in
+        try setting.flush(network, 1)
+        try setting.flush(network, nil)
+        usleep(700_000)
+        #expect(keeper.held.isEmpty)
+      }
+      let listener = try listen(at: 179)
+      try network.perform(setting.entries(1) + setting.entries(nil))
+      try keeping(network, frr) { keeper in
+        #expect(eventually { accept(listener, nil, nil) >= 0 })
+        usleep(300_000)
+        close(listener)
+        try setting.flush(network, 1)
+        #expect(eventually { keeper.held.count == 1 })
+      }
+    }
+  }
+
+  /// A socket that takes connections of anybody, and does not wait for them.
+  private func listen(at port: UInt16) throws -> CInt {
+    let listener = Glibc.socket(AF_INET, CInt(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue), 0)
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = port.bigEndian
+    let bound = withUnsafeBytes(of: &address) {
+      bind(listener, $0.assumingMemoryBound(to: sockaddr.self).baseAddress, socklen_t($0.count))
+    }
+    try #require(bound == 0 && Glibc.listen(listener, 8) == 0)
+    return listener
   }
 
   @Test func whatIsNoRoutedLANIsLeftAlone() async throws {

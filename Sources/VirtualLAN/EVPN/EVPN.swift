@@ -20,6 +20,18 @@ public final class EVPN: Sendable {
   /// - Throws: `EVPNError` when the file cannot be read or the block is damaged.
   public func settings() throws(EVPNError) -> EVPNSettings? { try configuration().settings }
 
+  /// What a LAN is when nobody said: one that spans hosts by BGP where this host speaks it.
+  ///
+  /// - Throws: `EVPNError` when FRR's configuration does not let that be known: a LAN that became static then would
+  ///   reach nobody, and nobody would see why.
+  public func defaultMode() throws(EVPNError) -> LANDefinition.Mode { try settings() == nil ? .static : .evpn }
+
+  /// Whether EVPN was switched off, as far as can be known: a damaged or unreadable configuration is no answer, and
+  /// the daemons go on by what they have.
+  var isOff: Bool {
+    do throws(EVPNError) { return try settings() == nil } catch { return false }
+  }
+
   private func configuration() throws(EVPNError) -> FRRConfiguration {
     try FRRConfiguration(try installation.read("frr.conf") ?? [])
   }
@@ -59,7 +71,7 @@ public final class EVPN: Sendable {
       if new != old { try installation.replace("frr.conf", with: new.bytes) }
       if installation.missingDaemons.contains("bgpd") { return }
       if !old.farewell.isEmpty {
-        try carryOut { _ in old.farewell }
+        try carryOut(in: "bgpd") { _ in old.farewell }
         sleep(Self.farewellSeconds)
       }
       try take(over: new, from: old, wanted: nil)
@@ -75,17 +87,19 @@ public final class EVPN: Sendable {
     try changing.withLock { _ throws(EVPNError) in
       let wanted = try configuration()
       guard let settings = wanted.settings, installation.missingDaemons.isEmpty else { return false }
-      guard let running = try? runningConfiguration(), running.settings != settings else { return false }
+      guard let running = try? runningConfiguration(of: "bgpd"), let zebra = try? runningConfiguration(of: "zebra"),
+        running.settings != settings || !wanted.missingZebraCommands(running: zebra).isEmpty
+      else { return false }
       try take(over: wanted, from: wanted, wanted: settings)
-      if let running = try? runningConfiguration(), running.settings != settings {
+      if let running = try? runningConfiguration(of: "bgpd"), running.settings != settings {
         throw EVPNError(.system, "bgpd was given its settings and does not have them")
       }
       return true
     }
   }
 
-  private func runningConfiguration() throws -> FRRConfiguration {
-    var console = try installation.console("bgpd")
+  private func runningConfiguration(of daemon: String) throws -> FRRConfiguration {
+    var console = try installation.console(daemon)
     _ = try console.run("enable")
     return try FRRConfiguration(try console.run("show running-config").text)
   }
@@ -100,23 +114,30 @@ public final class EVPN: Sendable {
     if new != old { try installation.replace("daemons", with: new) }
   }
 
-  /// Brings bgpd, which runs, from one configuration to the other.
+  /// Brings the daemons, which run, from one configuration to the other.
   private func take(
     over new: FRRConfiguration, from old: FRRConfiguration, wanted: EVPNSettings?
   ) throws(EVPNError) {
-    try carryOut { running in
+    if !installation.missingDaemons.contains("zebra") {
+      try carryOut(in: "zebra") { running in
+        old.zebraWithdrawal(running: running, wanted: new) + new.missingZebraCommands(running: running)
+      }
+    }
+    try carryOut(in: "bgpd") { running in
       old.withdrawal(running: running, wanted: wanted) + new.blockCommands
     }
   }
 
-  /// Has bgpd carry out commands of its configuration, which depend on what it has.
-  private func carryOut(_ commands: (FRRConfiguration) -> [String]) throws(EVPNError) {
+  /// Has a daemon carry out commands of its configuration, which depend on what it has.
+  private func carryOut(
+    in daemon: String, _ commands: (FRRConfiguration) -> [String]
+  ) throws(EVPNError) {
     var refused: EVPNError?
     do throws(FRRConsole.Failure) {
-      var console = try installation.console("bgpd")
+      var console = try installation.console(daemon)
       _ = try console.run("enable")
       let running = try? FRRConfiguration(try console.run("show running-config").text)
-      refused = try console.configure(running.map(commands) ?? [])
+      refused = try console.configure(running.map(commands) ?? [], of: daemon)
     } catch {
       throw EVPNError(.system, error.description)
     }
@@ -126,10 +147,13 @@ public final class EVPN: Sendable {
 
 extension FRRConsole {
   /// Carries out commands of a configuration up to the first that is refused, which is what it returns.
-  fileprivate mutating func configure(_ commands: [String]) throws(Failure) -> EVPNError? {
+  fileprivate mutating func configure(
+    _ commands: [String], of daemon: String
+  ) throws(Failure) -> EVPNError? {
+    if commands.isEmpty { return nil }
     for command in ["configure terminal"] + commands + ["end"] {
       let answer = try run(command)
-      if !answer.isSuccess { return EVPNError(.system, "bgpd refused '\(command)': \(answer.line)") }
+      if !answer.isSuccess { return EVPNError(.system, "\(daemon) refused '\(command)': \(answer.line)") }
     }
     return nil
   }

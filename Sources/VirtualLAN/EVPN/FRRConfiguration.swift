@@ -23,6 +23,11 @@ struct FRRConfiguration: Hashable, Sendable {
   /// bgpd/bgpd.h); this is its largest number.
   private static let neighborLimit = 65535
 
+  /// Without these zebra does not take the default route for a way to a neighbour or a VTEP, unless its defaults are
+  /// the traditional ones: with `frr defaults datacenter`, announcements of hosts behind a gateway would never be
+  /// used. All else in the block is bgpd's.
+  static let nextHopTracking = ["ip nht resolve-via-default", "ipv6 nht resolve-via-default"]
+
   /// Reads a text, of which any bytes will do.
   ///
   /// - Throws: `EVPNError` of the kind `conflict` when the block's marks do not come as one pair.
@@ -77,6 +82,10 @@ extension FRRConfiguration {
     var userHasRouterID = false
     var userHasNeighborLimit = false
     var userAnnounces = false
+    /// Of `nextHopTracking`, what the user decided one way or the other.
+    var userNextHopTracking: Set<String> = []
+    /// What is in force unless said otherwise (`frr defaults`).
+    var hasTraditionalDefaults = true
     /// A line in a `router bgp` section that chaos never writes.
     var hasForeignLine = false
     /// What the block has besides its peer group.
@@ -135,6 +144,9 @@ extension FRRConfiguration {
     private mutating func takeUsers(_ line: FRRLine, _ context: FRRContext) {
       let words = line.words
       guard let instance = context.instance else {
+        let tracking = words.drop { $0 == "no" }.joined(separator: " ")
+        if FRRConfiguration.nextHopTracking.contains(tracking) { userNextHopTracking.insert(tracking) }
+        if words.starts(with: ["frr", "defaults"]) { hasTraditionalDefaults = words.last == "traditional" }
         if words[0] == "router-id" || words.starts(with: ["ip", "router-id"]) { userHasRouterID = true }
         return
       }
@@ -211,7 +223,8 @@ extension FRRConfiguration {
   /// FRR merges it with a `router bgp` section of the user's. What the user said there is not said again.
   private func blockLines(_ settings: EVPNSettings, routerID: IPv4Address) -> [String] {
     let group = "neighbor \(Self.peerGroup)"
-    var lines = ["router bgp \(settings.asNumber)"]
+    var lines = Self.nextHopTracking.filter { !facts.userNextHopTracking.contains($0) }
+    lines.append("router bgp \(settings.asNumber)")
     if !facts.userHasRouterID { lines.append(" bgp router-id \(routerID)") }
     if settings.isReflector && !facts.userHasNeighborLimit {
       lines.append(" bgp listen limit \(Self.neighborLimit)")
@@ -235,12 +248,24 @@ extension FRRConfiguration {
     return lines + [" exit-address-family", "exit"]
   }
 
-  /// The commands of the block, for daemons that run already; they change nothing where they are in force.
-  var blockCommands: [String] {
+  /// The block's commands for a bgpd that runs already; they change nothing where they are in force.
+  var blockCommands: [String] { commands.filter { !Self.nextHopTracking.contains($0) } }
+
+  /// The block's commands for zebra.
+  var zebraCommands: [String] { commands.filter { Self.nextHopTracking.contains($0) } }
+
+  private var commands: [String] {
     guard let block else { return [] }
     return FRRLine.lines(of: Array(bytes[block])).compactMap { line in
       line.words.isEmpty ? nil : line.words.joined(separator: " ")
     }
+  }
+
+  /// The commands that zebra lacks of the block; `running` is what it says that it is configured to do, which does
+  /// not name its defaults.
+  func missingZebraCommands(running: FRRConfiguration) -> [String] {
+    if running.facts.hasTraditionalDefaults { return [] }
+    return zebraCommands.filter { !running.facts.userNextHopTracking.contains($0) }
   }
 }
 
@@ -259,6 +284,13 @@ extension FRRConfiguration {
       return withdrawal(of: running.facts, keeping: settings)
     }
     return withdrawalOfAll(asNumber, running: running)
+  }
+
+  /// The commands that take back what the block set in zebra and `wanted` does not; none where it is zebra's default.
+  func zebraWithdrawal(running: FRRConfiguration, wanted: FRRConfiguration) -> [String] {
+    if running.facts.hasTraditionalDefaults { return [] }
+    let kept = wanted.facts.userNextHopTracking.union(wanted.zebraCommands)
+    return zebraCommands.filter { !kept.contains($0) }.map { "no \($0)" }
   }
 
   /// The commands that withdraw this host's routes and leave its sessions up; none where it is the user who

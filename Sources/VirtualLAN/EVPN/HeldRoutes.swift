@@ -17,9 +17,10 @@ public struct HeldRoute: Hashable, Sendable {
 ///
 /// FRR 8.4 has no graceful restart for EVPN: a bgpd that dies takes all that this host knows with it, and a
 /// neighbour's takes all that is behind it, though nothing changed there. A route is held when this host's own
-/// routing is lost, or when nobody listens at the BGP port of the route's VTEP while its host answers. It is held
-/// until routing announces it again, until it did not for a while after the cause ended, or until the VTEP's host
-/// answers no longer.
+/// routing is lost, or when nobody listens any more at the BGP port of the route's VTEP while its host answers. "Any
+/// more": at a VTEP that never accepted a connection from here, it is a firewall that refuses. A route is held until
+/// routing announces it again, until it did not for a while after the cause ended, until the VTEP's host answers no
+/// longer, and when it is the VTEP that refuses, for some minutes at most.
 struct HeldRoutes {
   /// What a VTEP's host answers at BGP's port (179).
   enum Answer: Hashable, Sendable {
@@ -43,15 +44,27 @@ struct HeldRoutes {
   static let confirmation = Duration.milliseconds(250)
   /// How long routing has to announce a route again: sessions come up one host after the other.
   static let patience = Duration.seconds(15)
+  /// A daemon that was not started again for so long, or a firewall that came since, is not waited for.
+  static let longestRefusal = Duration.seconds(600)
   /// A host that answers nothing for so long is gone.
   static let silence = Duration.seconds(30)
 
   /// Routes that vanished, and when their VTEP was first seen to accept since.
   private var vanished: [HeldRoute: Instant?] = [:]
-  /// Routes that are held, and when their cause was last seen.
-  private var held: [HeldRoute: Instant] = [:]
+  /// Routes that are held.
+  private var held: [HeldRoute: Cause] = [:]
+  /// VTEPs where somebody was seen to listen.
+  private var accepting: Set<IPAddress> = []
   /// VTEPs of held routes that answer nothing, and since when.
   private var silent: [IPAddress: Instant] = [:]
+
+  /// Why a route is held.
+  private struct Cause {
+    /// When it was last seen.
+    var lastSeen: Instant
+    /// Since when the VTEP refuses; nil while it is this host's own routing that is lost.
+    var refusedSince: Instant?
+  }
 
   var isEmpty: Bool { vanished.isEmpty && held.isEmpty }
   var hasUndecided: Bool { !vanished.isEmpty }
@@ -80,10 +93,19 @@ extension HeldRoutes {
     forget { $0.bridge == bridge && $0.device != port && $0.mac == mac }
   }
 
-  /// Entries of an earlier life of this process are taken over as held.
+  /// Entries of an earlier life of this process are taken over as held, and so is its judgement of their VTEPs.
   mutating func adopt(_ routes: [HeldRoute], at now: Instant) {
-    for route in routes { held[route] = now }
+    for route in routes {
+      held[route] = Cause(lastSeen: now)
+      accepting.insert(route.vtep)
+    }
   }
+
+  /// Whether it is known that somebody listened at a VTEP.
+  func hasAccepted(_ vtep: IPAddress) -> Bool { accepting.contains(vtep) }
+
+  /// Notes what VTEPs answered that were asked without need.
+  mutating func learn(_ answers: [IPAddress: Answer], at now: Instant) { note(answers, at: now) }
 
   /// Forgets everything. Returns what was held.
   mutating func releaseAll() -> [HeldRoute] {
@@ -118,17 +140,17 @@ extension HeldRoutes {
       switch fate(of: route, accepted: accepted, routing, answers[route.vtep], at: now) {
       case .lost:
         vanished[route] = nil
-        held[route] = now
+        held[route] = Cause(lastSeen: now)
         decision.hold.append(route)
       case .withdrawn: vanished[route] = nil
       case .accepted: vanished[route] = .some(now)
       case .unknown: break
       }
     }
-    for (route, lastSeen) in held {
-      let cause = routing == .lost || answers[route.vtep] == .refuses ? now : lastSeen
+    for (route, cause) in held {
+      let cause = self.cause(of: route, after: cause, routing, answers[route.vtep], at: now)
       held[route] = cause
-      let isStale = now - cause > Self.patience
+      let isStale = now - cause.lastSeen > Self.patience
       let isGone = silent[route.vtep].map { now - $0 > Self.silence } ?? false
       if isStale || isGone {
         held[route] = nil
@@ -136,6 +158,17 @@ extension HeldRoutes {
       }
     }
     return decision
+  }
+
+  private mutating func cause(
+    of route: HeldRoute, after cause: Cause, _ routing: EVPN.Routing, _ answer: Answer?, at now: Instant
+  ) -> Cause {
+    if routing == .lost { return Cause(lastSeen: now) }
+    guard answer == .refuses else { return cause }
+    let since = cause.refusedSince ?? now
+    let isOver = now - since > Self.longestRefusal
+    if isOver { accepting.remove(route.vtep) }
+    return Cause(lastSeen: isOver ? cause.lastSeen : now, refusedSince: since)
   }
 
   private enum Fate {
@@ -153,7 +186,7 @@ extension HeldRoutes {
     // There is a session with the VTEP itself: nothing but a withdrawal takes its routes away.
     if neighbors.contains(route.vtep) { return .withdrawn }
     switch answer {
-    case .refuses: return .lost
+    case .refuses: return accepting.contains(route.vtep) ? .lost : .withdrawn
     case .nothing: return .withdrawn
     case .accepts:
       guard let accepted else { return .accepted }
@@ -164,6 +197,7 @@ extension HeldRoutes {
 
   private mutating func note(_ answers: [IPAddress: Answer], at now: Instant) {
     for (vtep, answer) in answers {
+      if answer == .accepts { accepting.insert(vtep) }
       if answer == .nothing {
         silent[vtep] = silent[vtep] ?? now
       } else {

@@ -17,13 +17,6 @@ struct PortProbes: ~Copyable {
     for probe in sockets.values { close(probe.socket) }
   }
 
-  /// Ends what is under way.
-  mutating func abandon() {
-    for probe in sockets.values { close(probe.socket) }
-    sockets = [:]
-    answers = [:]
-  }
-
   var isBusy: Bool { !sockets.isEmpty }
 
   /// Begins to connect, unless that is under way.

@@ -20,6 +20,8 @@ public final class RouteKeeper: Sendable {
   private static let port: UInt16 = 179
   /// The removals of one cause come together: one look at the daemons serves all.
   private static let burst = Duration.milliseconds(20)
+  /// How soon a VTEP that did not accept is asked again when it announces something else.
+  fileprivate static let acquaintance = Duration.seconds(60)
   /// How often held routes are looked after.
   private static let interval = Duration.seconds(1)
 
@@ -61,6 +63,8 @@ public final class RouteKeeper: Sendable {
     var nextLook = ContinuousClock.now
     /// When VTEPs were last asked about routes not yet decided.
     var asked: [IPAddress: ContinuousClock.Instant] = [:]
+    /// When VTEPs were last asked although there was no need.
+    var met: [IPAddress: ContinuousClock.Instant] = [:]
   }
 }
 
@@ -89,8 +93,8 @@ extension RouteKeeper.Work {
   }
 
   private var wait: Duration? {
-    if routes.isEmpty { return nil }
     if probes.isBusy { return .zero }
+    if routes.isEmpty { return nil }
     return routes.hasUndecided ? .milliseconds(50) : max(.zero, nextLook - .now)
   }
 
@@ -105,6 +109,7 @@ extension RouteKeeper.Work {
         if let route = route(entry, devices) { marks[route] = entry.via }
       }
       routes.adopt(Array(marks.keys), at: .now)
+      try meetAll()
       try removeWithDevices()
     } catch {
       keeper.report("EVPN: \(error)")
@@ -142,12 +147,34 @@ extension RouteKeeper.Work {
       case .removed(let entry):
         if entry.isRouted, let route = route(entry, devices) { routes.vanish(route) }
       case .added(let entry):
+        if entry.isRouted, entry.mac.isZero, let vtep = entry.destination { meet(vtep) }
         useless += taken(entry)
       case .lost:
         keeper.report("EVPN: the kernel had more changes of forwarding tables than there was room for")
       }
     }
     try remove(useless)
+  }
+
+  /// Asks a VTEP whose host has just been announced whether anybody listens there: later, when its routes vanish,
+  /// a refusal says something only if it did not refuse before.
+  private mutating func meet(_ vtep: IPAddress) {
+    let now = ContinuousClock.now
+    if routes.hasAccepted(vtep) { return }
+    if let last = met[vtep], now - last < RouteKeeper.acquaintance { return }
+    met[vtep] = now
+    probes.begin(vtep)
+  }
+
+  /// Asks the VTEPs that were announced before this keeper came.
+  private mutating func meetAll() throws(NetlinkError) {
+    let flooded = try keeper.network.query { socket throws(NetlinkError) in
+      try socket.forwardingTable().filter { $0.isRouted && $0.mac.isZero }
+    }
+    let devices = try devices(Set(flooded.map(\.device)))
+    for entry in flooded where devices[entry.device] != nil {
+      if let vtep = entry.destination { meet(vtep) }
+    }
   }
 
   /// The held routes that an entry makes useless.
@@ -203,11 +230,11 @@ extension Link {
 extension RouteKeeper.Work {
   private mutating func decide() throws(NetlinkError) {
     if routes.isEmpty {
-      probes.abandon()
+      routes.learn(probes.collect(within: .milliseconds(10)), at: .now)
       return
     }
-    guard (try? keeper.evpn.settings()) ?? nil != nil else {
-      // Switched off: what vanishes now vanishes on purpose.
+    if keeper.evpn.isOff {
+      // What vanishes now vanishes on purpose.
       try remove(routes.releaseAll())
       return
     }

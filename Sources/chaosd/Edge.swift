@@ -1,0 +1,43 @@
+import ChaosAPI
+import Synchronization
+import Threads
+
+/// Decides what becomes of a request. ``Routes`` does so for the toolstack.
+protocol Router: Sendable {
+  /// Where a request's body goes while it comes in; nil when it is collected instead.
+  func bodySink(for request: RequestHead) throws -> (any BodySink)?
+  /// - Parameter body: the whole body, for all but uploads.
+  func reply(to request: RequestHead, body: [UInt8]) throws -> Reply
+}
+
+/// What all connections share.
+final class Edge: Sendable {
+  let pool: BlockingPool
+  let limits: Limits
+  let metrics = RequestMetrics()
+  let audit: AuditLog?
+  let connections: Allowance
+  let refusedConnections: Allowance
+  let bodies: Allowance
+  let uploads: Allowance
+  let waits: Allowance
+  let consoles: Allowance
+  private let stopping = Atomic<Bool>(false)
+
+  init(pool: BlockingPool, limits: Limits, audit: AuditLog?) {
+    self.pool = pool
+    self.limits = limits
+    self.audit = audit
+    connections = Allowance("connections", limits.connections)
+    refusedConnections = Allowance("refused connections", limits.connectionsRefused)
+    bodies = Allowance("bytes of requests under way", limits.allBodyBytes)
+    uploads = Allowance("uploads under way", limits.uploads)
+    consoles = Allowance("consoles open", limits.consoles)
+    waits = Allowance("waits under way", limits.waits)
+  }
+
+  /// From now on requests are refused; what is under way goes on.
+  func stop() { stopping.store(true, ordering: .relaxed) }
+
+  var isStopping: Bool { stopping.load(ordering: .relaxed) }
+}

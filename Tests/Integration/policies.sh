@@ -1,0 +1,145 @@
+# What becomes of guests that end by themselves, and guests that come back with the host.
+
+restarts() { (($(info "$1" .restarts) >= $2)); }
+
+test_reboot_keeps_who_a_guest_is() {
+  create a --vif bridge=$bridge,ip=10.1.0.2/16,mtu=1400
+  before=$(info a '[.name, .uuid, .vifs[0].mac, .vifs[0].bridge, .vifs[0].mtu]')
+  domid=$(info a .domid)
+  chaos reboot a
+  wait_until 30 restarts a 1
+  wait_until 30 answers 10.1.0.2
+  expect_equal identity "$before" "$(info a '[.name, .uuid, .vifs[0].mac, .vifs[0].bridge, .vifs[0].mtu]')"
+  [[ $domid != "$(info a .domid)" ]] || fail 'the same domain'
+}
+
+test_restart_and_forced_reboot_need_no_guest() {
+  chaos create --image $noop_image --name p --paused --vif bridge=$bridge >/dev/null
+  uuid=$(info p .uuid)
+  chaos restart p >/dev/null
+  expect_equal uuid "$uuid" "$(info p .uuid 2>/dev/null || echo "$uuid")"
+}
+
+test_reboot_storm_is_held_back() {
+  chaos create --image $noop_image --name storm --on-poweroff restart >/dev/null
+  wait_until 20 restarts storm 2
+  sleep 6
+  (($(info storm .restarts) <= 6)) || fail "$(info storm .restarts) restarts in a few seconds"
+  create calm --vif bridge=$bridge,ip=10.1.0.3/16
+  wait_until 20 answers 10.1.0.3
+  chaos destroy storm
+}
+
+test_preserved_guest_stays_and_wakes_who_waits() {
+  chaos create --image $noop_image --name kept --on-poweroff preserve >/dev/null
+  timeout 20 chaos wait kept --for stopped --timeout 20
+  expect_equal state shutdown "$(info kept .state)"
+  chaos destroy kept
+}
+
+test_end_is_remembered_with_its_reason() {
+  create a
+  uuid=$(info a .uuid)
+  chaos shutdown --wait --timeout 60 a
+  expect_equal reason poweroff "$(chaos list --all --format json | jq -r --arg u "$uuid" '.ended[] | select(.uuid == $u).reason')"
+  kinds=$(chaos history "$uuid" --format json | jq -r .kind | paste -sd ' ')
+  expect_equal events 'created ready ended' "$kinds"
+  # Numbers go on where they stood, whoever keeps them.
+  last=$(chaos history --format json | tail -n 1 | jq .number)
+  kill_chaosd
+  start_chaosd
+  create b
+  first=$(chaos events --since "$last" --format json | head -n 1 | jq -r '"\(.number) \(.kind) \(.guest)"')
+  expect_equal 'event after a restart' "$((last + 1)) created b" "$first"
+}
+
+test_rename_is_known_to_all() {
+  create a --vif bridge=$bridge,ip=10.1.0.2/16
+  create taken
+  chaos rename a fresh
+  refused 3 'no such guest' chaos info a
+  refused 4 taken chaos rename fresh taken
+  kill_chaosd
+  start_chaosd
+  expect_equal name fresh "$(info fresh .name)"
+  chaos logs fresh >/dev/null
+  chaos shutdown --wait --timeout 60 fresh
+}
+
+test_scheduling_is_set_and_shown() {
+  create a --weight 512 --cap 50 --cpus 0
+  expect_equal scheduling '512 50 0' "$(info a '"\(.scheduling.weight) \(.scheduling.cap) \(.scheduling.cpus)"')"
+  chaos set a --weight 300 --cpus all >/dev/null
+  expect_equal weight 300 "$(info a .scheduling.weight)"
+  refused 2 'cpus' chaos set a --cpus 999
+  refused 2 'weight' chaos set a --weight 0
+}
+
+# As after a reboot of the host: /run is empty, no guest runs.
+forget_boot() {
+  cp -r /etc/chaos/guests /tmp/wanted
+  chaos destroy --all >/dev/null
+  kill_chaosd
+  rm -f /run/chaos/wanted-guests-started
+  cp /tmp/wanted/* /etc/chaos/guests/
+  rm -r /tmp/wanted
+}
+
+test_wanted_guests_come_back_in_order() {
+  chaos image add host $host_image >/dev/null
+  chaos create --image host --name second --autostart --after first --vif bridge=$bridge,ip=10.1.0.3/16 >/dev/null
+  chaos create --image host --name first --autostart --vif bridge=$bridge,ip=10.1.0.2/16 >/dev/null
+  chaos create --image host --name third --vif bridge=$bridge,ip=10.1.0.4/16 >/dev/null
+  chaos autostart on third
+  chaos autostart off third
+  uuids=$(chaos list --format json | jq -r '.guests[] | select(.autostart).uuid' | sort)
+  last=$(chaos history --format json | tail -n 1 | jq .number)
+  forget_boot
+  start_chaosd
+  wait_until 60 answers 10.1.0.2
+  wait_until 60 answers 10.1.0.3
+  expect_equal 'the same guests' "$uuids" "$(chaos list --format json | jq -r '.guests[].uuid' | sort)"
+  order=$(chaos events --since "$last" --format json | jq -r 'select(.kind == "created").guest' | paste -sd ' ')
+  expect_equal order 'first second' "$order"
+  # A second start of chaosd in the same boot brings nothing back that ended.
+  chaos shutdown --wait --timeout 60 first
+  kill_chaosd
+  start_chaosd
+  sleep 2
+  expect_equal guests second "$(chaos list -q)"
+  # Destroyed is not wanted.
+  chaos destroy second
+  expect_equal wanted first "$(jq -r .request.name /etc/chaos/guests/*.json)"
+  rm /etc/chaos/guests/*.json
+}
+
+test_autostart_wants_a_stored_image() {
+  refused 4 'autostart' chaos create --image $host_image --name a --autostart
+}
+
+test_uuid_of_another_domain_is_refused() {
+  create a
+  uuid=$(info a .uuid)
+  # A retry is the same guest; another name is not.
+  chaos create --image $host_image --name a --uuid "$uuid" >/dev/null
+  refused 4 'uuid' chaos create --image $host_image --name b --uuid "$uuid"
+}
+
+test_client_uuid_takes_a_pooled_shell_and_every_party_learns_of_it() {
+  chaos image add host $host_image >/dev/null
+  chaos pool set --image host --vifs 1 --low 0 --high 1 >/dev/null
+  chaos pool fill --wait >/dev/null
+  uuid=6f1f3a5e-2b1c-4a52-9d0e-0a1b2c3d4e5f
+  expect_equal shell hot "$(chaos create --image host --name a --uuid $uuid --vif bridge=$bridge,ip=10.1.0.2/16 --wait --timeout 30 --format json | jq -r .shell)"
+  expect_equal ready true "$(info a .ready)"
+  chaos vif add a bridge=$bridge,ip=10.1.0.5/16 >/dev/null
+  wait_until 20 answers 10.1.0.5
+  kill_chaosd
+  start_chaosd
+  sleep 1
+  wait_until 20 answers 10.1.0.2
+  kill -9 "$(pidof chaos-backend)"
+  wait_until 30 answers 10.1.0.2
+  chaos vif remove a 1
+  chaos shutdown --wait --timeout 60 a
+}
