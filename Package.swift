@@ -98,7 +98,7 @@ let package = Package(
     tests(of: "NetworkAddresses"),
     tests(of: "DevicePages", ["CDevicePage", "ImageProtocols", "NetworkAddresses"]),
     tests(of: "DomainBuilder", ["CDevicePage", "DevicePages", "Xen"]),
-    tests(of: "Backends", ["CBackends", "CDevicePage", "DevicePages", "Xen"]),
+    tests(of: "Backends", ["CBackends", "CDevicePage", "DevicePages", "Threads", "Xen", "chaos-backend"]),
     tests(of: "ImageStore", ["DomainBuilder"]),
     tests(of: "VirtualLAN", ["CNetlink", "NetworkAddresses"]),
     tests(

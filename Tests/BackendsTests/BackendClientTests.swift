@@ -2,6 +2,7 @@ import Dispatch
 import Glibc
 import Synchronization
 import Testing
+import Threads
 import Xen
 
 @testable import Backends
@@ -130,10 +131,10 @@ import Xen
     let client = BackendClient(path: backend.path, limits: short)
     let failures = Mutex(0)
     let done = DispatchGroup()
-    let time = ContinuousClock().measure {
+    let time = try ContinuousClock().measure {
       for _ in 0..<20 {
         done.enter()
-        BackgroundThread.start(name: "caller") {
+        try BackgroundThread.start(name: "caller") {
           if (try? client.domains()) == nil { failures.withLock { $0 += 1 } }
           done.leave()
         }

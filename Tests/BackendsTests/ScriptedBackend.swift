@@ -1,5 +1,6 @@
 import Glibc
 import Synchronization
+import Threads
 import Xen
 
 @testable import Backends
@@ -24,7 +25,7 @@ final class ScriptedBackend: Sendable {
     listener = try ControlSocket.listen(at: path)
     _ = fcntl(listener.raw, F_SETFL, 0)
     let raw = listener.raw
-    BackgroundThread.start(name: "scripted") { [weak self] in
+    try BackgroundThread.start(name: "scripted") { [weak self] in
       // Shut down with the object, which lets go of the descriptor only then.
       while true {
         let accepted = Glibc.accept(raw, nil, nil)
@@ -38,7 +39,7 @@ final class ScriptedBackend: Sendable {
   deinit { shutdown(listener.raw, Int32(SHUT_RDWR)) }
 
   private func serve(_ accepted: Int32, _ answer: @escaping @Sendable ([UInt8]) -> [UInt8]?) {
-    BackgroundThread.start(name: "scripted") { [weak self] in
+    try? BackgroundThread.start(name: "scripted") { [weak self] in
       let socket = ControlSocket(adopting: Descriptor(adopting: accepted))
       while let (request, descriptors) = try? socket.receive() {
         for descriptor in descriptors { close(descriptor) }
