@@ -11,6 +11,8 @@ struct ConsoleClient: ~Copyable {
   private var endsWhenDrained: Bool
   /// Whether what was logged before has come, which goes out before `pending`.
   private(set) var hasBegun = false
+  /// Whether nobody reads any more. What was typed before that still counts.
+  private var isDeaf = false
   private var pending: [UInt8] = []
   /// Bytes dropped before `pending` that the reader has not been told of.
   private var lost = 0
@@ -56,6 +58,7 @@ struct ConsoleClient: ~Copyable {
   }
 
   mutating func append(_ bytes: [UInt8]) {
+    if isDeaf { return }
     pending += bytes
     let excess = pending.count - Self.maxPending
     if excess > 0 {
@@ -83,10 +86,18 @@ struct ConsoleClient: ~Copyable {
       } else if written < 0 && errno == EINTR {
         continue
       } else {
-        return written < 0 && errno == EAGAIN ? .open : .finished
+        if written < 0 && errno == EAGAIN { return .open }
+        goDeaf()
       }
     }
     return endsWhenDrained && hasBegun ? .finished : .open
+  }
+
+  /// The other end is closed. One that typed and left is served until all it typed was read.
+  private mutating func goDeaf() {
+    isDeaf = true
+    endsWhenDrained = endsWhenDrained || !acceptsInput
+    (pending, notice, lost, noticed) = ([], [], 0, 0)
   }
 
   enum Input {

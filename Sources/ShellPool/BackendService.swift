@@ -5,17 +5,30 @@ import Glibc
 /// The connection to chaos-backend, made when first needed and again after the back-end died; starts one when
 /// none listens.
 public final class BackendService: Sendable {
+  /// Whom chaos-backend runs as.
+  public enum Account: Sendable {
+    /// The user it becomes after listening.
+    case user(String)
+    /// Root, for systems without a user for it.
+    case root
+  }
+
   public let socket: String
   private let client: BackendClient
 
   /// - Parameters:
   ///   - program: path of chaos-backend.
-  ///   - user: what it becomes after listening; nil keeps root, for systems without that user.
+  ///   - report: called with one line when something is worth an operator's attention.
   ///   - log: file its messages are appended to.
-  public init(socket: String, program: String, user: String?, log: String) {
+  public init(
+    socket: String, program: String, account: Account, log: String, report: @escaping @Sendable (String) -> Void
+  ) {
     self.socket = socket
+    if case .root = account {
+      report("chaos-backend is to keep root's rights; a user of its own would leave it with none")
+    }
     client = BackendClient(path: socket) { () throws(BackendError) in
-      try Self.spawn(program, socket: socket, user: user, log: log)
+      try Self.spawn(program, socket: socket, account, log: log)
     }
   }
 
@@ -33,8 +46,10 @@ public final class BackendService: Sendable {
 
   /// Starts chaos-backend in a session of its own, so that it outlives this process.
   private static func spawn(
-    _ program: String, socket: String, user: String?, log: String
+    _ program: String, socket: String, _ account: Account, log: String
   ) throws(BackendError) {
+    // Said here, where somebody hears it, and not only in the log of a program that ends at once.
+    if case .user(let name) = account { _ = try SystemUser(named: name) }
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
     defer { posix_spawnattr_destroy(&attributes) }
@@ -48,7 +63,10 @@ public final class BackendService: Sendable {
     // Above all not the API's listener: held open here it would take connections for a dead chaosd.
     cbackends_spawn_close_rest(&files)
     var arguments = [program, "--socket", socket]
-    if let user { arguments += ["--user", user] }
+    switch account {
+    case .user(let name): arguments += ["--user", name]
+    case .root: arguments.append("--as-root")
+    }
     var pointers: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
     defer { for pointer in pointers { free(pointer) } }
     var child = pid_t()

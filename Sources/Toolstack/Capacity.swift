@@ -50,9 +50,9 @@ public final class Capacity: Sendable {
   /// Most ports of a Linux bridge (BR_MAX_PORTS, net/bridge/br_private.h).
   static let bridgePorts = 1023
 
-  /// Descriptors chaos-backend holds for a guest: event channels, log, and for a vif its tap, vhost-net and four
+  /// Descriptors chaos-backend holds for a guest: event channels, log, and for a vif its tap, vhost-net and five
   /// eventfds.
-  static func descriptors(vifs: Int) -> Int { 2 + 6 * vifs }
+  static func descriptors(vifs: Int) -> Int { 2 + 7 * vifs }
 
   /// The most descriptors a process here may have.
   static var maxDescriptors: Int {

@@ -1,17 +1,25 @@
 /// The command line of chaos-backend.
 struct BackendOptions {
   var socket = "/run/chaos/backend.sock"
-  /// The user to become after listening; nil keeps the caller's.
-  var user: String?
+  var account: Account?
+
+  enum Account {
+    /// The user to become after listening.
+    case user(String)
+    /// Root, knowingly.
+    case root
+  }
+
   var showsHelp = false
 
   static let help = """
-    usage: chaos-backend [--socket PATH] [--user NAME]
+    usage: chaos-backend [--socket PATH] (--user NAME | --as-root)
 
     Serves consoles, power control and vifs of chaos's guests. Started by chaosd or by the service manager.
 
       --socket PATH   where to listen for chaosd (default /run/chaos/backend.sock)
-      --user NAME     the user to become after listening
+      --user NAME     the user to become after listening; not needed by a user other than root
+      --as-root       stay root, on systems without a user for it
     """
 
   struct UsageError: Error, CustomStringConvertible {
@@ -24,7 +32,8 @@ struct BackendOptions {
       switch argument {
       case "--help", "-h": showsHelp = true
       case "--socket": socket = try Self.value(of: argument, &rest)
-      case "--user": user = try Self.value(of: argument, &rest)
+      case "--user": account = .user(try Self.value(of: argument, &rest))
+      case "--as-root": account = .root
       default: throw UsageError(description: "unknown argument: '\(argument)'")
       }
     }

@@ -28,11 +28,20 @@ func report(_ line: String) {
   _ = write(STDERR_FILENO, text, text.utf8.count)
 }
 
+if options.account == nil && geteuid() == 0 {
+  fail("does not run as root unless told so: give --user NAME, whom it is to become, or --as-root", status: 2)
+}
+
 do {
+  var user: (name: String, ids: SystemUser)?
+  if case .user(let name) = options.account { user = (name, try SystemUser(named: name)) }
   let listener = try ControlSocket.listen(at: options.socket)
-  if let user = options.user { try Privileges.drop(to: user) }
+  if let user { try Privileges.become(user.ids, named: user.name) }
+  try Privileges.giveUpMore()
   let server = try BackendServer(listener: listener, report: report)
+  // Its threads run by now, and it needs no others.
+  try Privileges.confine()
   server.run()
 } catch {
-  fail(error.description, status: 1)
+  fail(error.kind == .refused && error.errno == ENOENT ? error.operation : error.description, status: 1)
 }

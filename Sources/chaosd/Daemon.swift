@@ -72,8 +72,8 @@ struct Daemon {
     let hypervisor = try Hypervisor()
     let backend = BackendService(
       socket: "\(Folder.run)/backend.sock", program: options.backend ?? Self.siblingProgram("chaos-backend"),
-      user: Self.exists(user: options.backendUser) ? options.backendUser : nil,
-      log: "\(Folder.logs)/chaos-backend.log")
+      account: Self.exists(user: options.backendUser) ? .user(options.backendUser) : .root,
+      log: "\(Folder.logs)/chaos-backend.log", report: report)
     pool = try BlockingPool(
       name: "chaos-blocking", .init(threads: options.limits.blockingThreads, queued: options.limits.blockingQueue))
     settings = PoolSettings(path: "\(Folder.settings)/pool.json", report: report)

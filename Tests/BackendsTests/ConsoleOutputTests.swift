@@ -125,11 +125,24 @@ import Testing
 
   @Test func aReaderThatIsGoneEndsIt() {
     let ends = Ends.sockets(SOCK_STREAM)
-    var client = ConsoleClient(socket: ends.one, follow: true, input: true)
+    var client = ConsoleClient(socket: ends.one, follow: true, input: false)
     client.begin(replay: [])
     close(ends.other.release())
     client.append([120])
     #expect(client.flush() == .finished)
+  }
+
+  /// Who types and leaves need not wait for the console's output.
+  @Test func whatWasTypedBeforeLeavingIsRead() {
+    let ends = Ends.sockets(SOCK_STREAM)
+    var client = ConsoleClient(socket: ends.one, follow: true, input: true)
+    #expect(send(ends.other.raw, "typed", 5, 0) == 5)
+    close(ends.other.release())
+    client.begin(replay: [120])
+    #expect(client.flush() == .open)
+    let wantsToWrite = client.wantsToWrite
+    #expect(!wantsToWrite)
+    #expect(client.read(limit: 16) == .bytes(Array("typed".utf8)))
     #expect(client.read(limit: 16) == .closed)
   }
 

@@ -38,6 +38,34 @@ test_killed_backend_is_replaced_and_guests_go_on() {
   chaos shutdown --wait --timeout 60 a
 }
 
+test_stopped_backend_holds_nobody_up_and_goes_on() {
+  create a --vif bridge=$bridge,ip=10.1.0.2/16
+  wait_until 20 answers 10.1.0.2
+  backend=$(pidof chaos-backend)
+  kill -STOP "$backend"
+  for round in 1 2 3; do
+    status=0
+    error=$(timeout 30 chaos shutdown a 2>&1) || status=$?
+    expect_equal status 1 "$status"
+    [[ $error == *'chaos-backend does not answer'* ]] || fail "$error"
+  done
+  # What does not need it goes on.
+  timeout 30 chaos list >/dev/null
+  kill -CONT "$backend"
+  goes_on() { chaos shutdown --wait --timeout 60 a 2>/dev/null; }
+  wait_until 60 goes_on
+  expect_equal back-end "$backend" "$(pidof chaos-backend)"
+}
+
+test_backend_has_given_up_what_it_does_not_need() {
+  create a
+  status=$(cat "/proc/$(pidof chaos-backend)/status")
+  for line in $'CapEff:\t0000000000000000' $'NoNewPrivs:\t1' $'Seccomp:\t2'; do
+    grep -qx "$line" <<<"$status" || fail "not: $line"
+  done
+  ! grep -qP '^Uid:\t0' <<<"$status" || fail 'it is root'
+}
+
 test_second_daemon_is_refused() {
   status=0
   error=$(chaosd 2>&1) || status=$?

@@ -40,6 +40,11 @@ int cbackends_spawn_close_rest(posix_spawn_file_actions_t *actions);
 int cbackends_accept(int fd);
 /* prctl(PR_SET_NO_NEW_PRIVS). */
 int cbackends_set_no_new_privileges(void);
+/* No core files, and no debugger of another process of this user (PR_SET_DUMPABLE). */
+int cbackends_give_up_dumps(void);
+/* Bounds the system calls, for good, to those that serve devices which others opened: EPERM for every other. Needs no new
+ * privileges to be set. Of the calling thread, or of all there are; threads that these start inherit it. */
+int cbackends_confine(int all_threads);
 
 /* Most descriptors one message carries: privcmd, evtchn, log, and tap and vhost for each of 15 vifs. */
 #define CBACKENDS_MAX_DESCRIPTORS 33
