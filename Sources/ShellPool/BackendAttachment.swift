@@ -78,19 +78,21 @@ public final class BackendAttachment: Sendable {
   // MARK: Whole domains
 
   /// Hands a domain to the back-end: what it may map, ring and write, and the queues of its vifs.
-  func attach(_ shell: DomainShell, features: VifFeatures, queues: [VifQueue]) throws {
+  ///
+  /// - Parameter partial: serve what can be served; of a guest that broke one of its vifs the others must go on.
+  func attach(_ shell: DomainShell, features: VifFeatures, queues: [VifQueue], partial: Bool = false) throws {
     let privcmd = Descriptor(adopting: try RestrictedDevices.openPrivcmd(for: shell.domain))
     let channels = Descriptor(adopting: try RestrictedDevices.openEventChannels(for: shell.domain))
     let log = try openLog(shell.handle)
     let vifs = shell.taps.map { shell.flavour.vif(slot: $0.slot, features: features) }
     try backend.perform(
-      .attach(shell.identity, vifs: vifs),
+      .attach(shell.identity, vifs: vifs, partial: partial),
       descriptors: [privcmd.raw, channels.raw, log.raw] + queues.flatMap { [$0.tap.raw, $0.vhost.raw] })
   }
 
   /// Hands a domain to a back-end that does not serve it yet, because its predecessor died.
   public func reattach(_ shell: DomainShell, features: VifFeatures) throws {
-    try attach(shell, features: features, queues: try shell.taps.map { try openQueue($0) })
+    try attach(shell, features: features, queues: try shell.taps.map { try openQueue($0) }, partial: true)
   }
 
   /// Has the back-end let go of a domain. Not an error when it does not serve it.
@@ -158,6 +160,13 @@ public final class BackendAttachment: Sendable {
     } catch {
       if error.errno != ENODEV { throw error }
     }
+  }
+
+  /// Begins a vif anew; its tap stays.
+  public func resetVif(_ identity: DomainIdentity, slot: Int) throws {
+    let privcmd = Descriptor(adopting: try RestrictedDevices.openPrivcmd(for: identity.domain))
+    let vhost = try Self.openVhost()
+    try backend.perform(.resetVif(identity, slot: UInt8(slot)), descriptors: [privcmd.raw, vhost.raw])
   }
 
   // MARK: Logs

@@ -34,7 +34,7 @@ final class BackendWatch: Sendable {
 
   private func take(_ event: ControlProtocol.Event, _ toolstack: Toolstack) {
     guard let guest = toolstack.registry[event.key.handle], guest.identity == event.key else { return }
-    toolstack.note(event.status, of: guest)
+    toolstack.note(event, of: guest)
     let ends = UInt32(CHAOS_REQUEST_POWEROFF | CHAOS_REQUEST_REBOOT)
     if event.acknowledged & ends != 0 { toolstack.reconciler.lookNow() }
   }

@@ -133,7 +133,6 @@ extension Toolstack {
     _ plan: Plan, _ shell: DomainShell, _ kind: ShellKind, mayBlock: Bool, start: Int
   ) throws -> CreateResult {
     let guest = try execute(plan, shell, kind, as: nil, mayBlock: mayBlock)
-    journal.note(.created, guest)
     hits.withLock { hits in
       switch kind {
       case .hot: hits.hot += 1
@@ -384,6 +383,8 @@ extension Toolstack {
       // Known before it runs, so that nothing it says is lost.
       old?.become(current, record)
       if old == nil { registry.insert(guest) } else { registry.update(guest) }
+      // Before it runs: nothing that it says comes first.
+      if old == nil { journal.note(.created, guest) }
       if plan.request.paused {
         try procedure.step(.recordPaused) { try records.write(guest.domainRecord(.guest)) }
       } else {
@@ -391,7 +392,10 @@ extension Toolstack {
       }
       return guest
     } catch {
-      registry.remove(current.handle)
+      if let guest = registry[current.handle] {
+        journal.note(.failed, guest, message: APIError(error).message)
+        registry.remove(guest)
+      }
       if !mayBlock {
         builder.leave(current)
       } else if let remaining = builder.abandon(current, observe: observe) {

@@ -18,6 +18,8 @@ final class Guest: Sendable {
     /// CHAOS_STATUS_* bits: the guest's own words.
     var status: UInt32 = 0
     var isTampered = false
+    /// Why vifs carry nothing any more, by slot.
+    var brokenVifs: [Int: String] = [:]
     /// Being destroyed: nobody is told any more that it exists, and a create is not answered with it.
     var isEnding = false
     /// Why its domain runs no more, though it is there.
@@ -92,6 +94,17 @@ final class Guest: Sendable {
   var isTampered: Bool {
     get { facts.withLock { $0.isTampered } }
     set { facts.withLock { $0.isTampered = newValue } }
+  }
+
+  /// Why vifs carry nothing any more, by slot.
+  var brokenVifs: [Int: String] { facts.withLock { $0.brokenVifs } }
+
+  /// Notes which vifs carry nothing any more; returns those that are news.
+  func note(broken vifs: [Int: String]) -> [Int: String] {
+    facts.withLock { facts in
+      defer { facts.brokenVifs = vifs }
+      return vifs.filter { facts.brokenVifs[$0.key] != $0.value }
+    }
   }
 
   var isEnding: Bool { facts.withLock { $0.isEnding } }
@@ -169,6 +182,7 @@ final class Guest: Sendable {
       facts.record = record
       facts.status = 0
       facts.isTampered = false
+      facts.brokenVifs = [:]
       facts.isEnding = false
       facts.stopped = nil
       facts.isToReboot = false

@@ -43,7 +43,12 @@ extension Toolstack {
 
   func describe(_ guest: Guest, state: GuestState, cpuNanoseconds: UInt64) -> GuestInfo {
     let record = guest.record
-    let vifs = record.vifs.map { Self.describe($0, guest.shell) }
+    let broken = guest.brokenVifs
+    let vifs = record.vifs.map { vif in
+      var info = Self.describe(vif, guest.shell)
+      info.broken = broken[vif.slot]
+      return info
+    }
     return GuestInfo(
       name: guest.name, uuid: guest.handle.uuid, domid: Int(guest.shell.domain.rawValue), state: state,
       memoryMiB: guest.shell.flavour.memoryMiB, vcpus: guest.shell.flavour.vcpus,

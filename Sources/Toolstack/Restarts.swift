@@ -108,7 +108,6 @@ extension Toolstack {
     } catch {
       // Its note stays: it is tried again.
       guest.end(.failed)
-      journal.note(.failed, guest, message: "\(APIError(error).message)")
       throw error
     }
     journal.note(kind, guest)

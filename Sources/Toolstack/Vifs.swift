@@ -200,6 +200,26 @@ extension Toolstack {
     left([vif])
   }
 
+  /// Gives a vif that carries nothing any more new rings, and has the guest begin them anew.
+  public func resetVif(
+    _ slot: Int, of reference: String, _ blocking: borrowing Blocking
+  ) throws(APIError) -> VifInfo {
+    let guest = try registry.find(reference)
+    try checkSpeaksABI(guest)
+    do {
+      return try guest.serially(blocking) {
+        guard let vif = guest.record.vifs.first(where: { $0.slot == slot }) else {
+          throw APIError(.notFound, "guest '\(guest.name)' has no vif \(slot)", field: "index")
+        }
+        try attachment.resetVif(guest.identity, slot: slot)
+        _ = guest.note(broken: guest.brokenVifs.filter { $0.key != slot })
+        return Self.describe(vif, guest.shell)
+      }
+    } catch {
+      throw APIError(error)
+    }
+  }
+
   private func checkSpeaksABI(_ guest: Guest) throws(APIError) {
     guard guest.record.bus == .noxs else {
       throw APIError(

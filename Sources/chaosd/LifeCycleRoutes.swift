@@ -17,8 +17,13 @@ extension Routes {
     let force = try query.flag("force")
     return .answer { blocking in
       try toolstack.reboot(guest, force: force, blocking)
-      return Answer(status: .accepted)
+      return force ? Answer(try toolstack.info(guest)) : Answer(status: .accepted)
     }
+  }
+
+  func resetVif(_ guest: String, _ index: String) throws -> Reply {
+    guard let slot = Int(index) else { throw APIError.refused("index", "not a number", index) }
+    return .answer { blocking in Answer(try toolstack.resetVif(slot, of: guest, blocking)) }
   }
 
   func restart(_ guest: String) -> Reply {

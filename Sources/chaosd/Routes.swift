@@ -33,6 +33,8 @@ struct Routes: Router {
     case ("guests", 2): return try guest(request, rest[1], body)
     case ("guests", 3): return try guest(request, rest[1], rest[2], body)
     case ("guests", 4) where rest[2] == "vifs": return try vif(request, rest[1], rest[3])
+    case ("guests", 5) where request.method == .POST && rest[2] == "vifs" && rest[4] == "reset":
+      return try resetVif(rest[1], rest[3])
     case ("lans", 1): return try lans(request, body)
     case ("lans", 2): return try lan(request, rest[1])
     case ("lans", 3...4): return try lan(request, rest[1], rest[2], rest.count == 4 ? rest[3] : nil, body)

@@ -4,10 +4,10 @@ test_linux_boots_with_ramdisk_and_console() {
   chaos create --image /share/vmlinux --ramdisk /share/ramdisk.gz --memory 160 --name linux \
     --cmdline 'console=hvc0 earlyprintk=xen panic=-1 rdinit=/init word=given'
   up() { chaos logs linux 2>/dev/null | grep -aq 'linux guest: command line:.*word=given'; }
-  wait_until 180 up || { chaos logs linux | tail -20; return 1; }
+  wait_until 600 up || { chaos logs linux | tail -20; return 1; }
   printf 'typed words\n' | curl -sf --unix-socket /run/chaos/chaosd.sock --data-binary @- http://c/v1/guests/linux/console
   heard() { chaos logs linux | grep -aq 'linux guest: typed: typed words'; }
-  wait_until 60 heard
+  wait_until 180 heard
   status=0
   error=$(chaos shutdown linux 2>&1) || status=$?
   expect_equal 'status of an orderly shutdown it cannot do' 1 "$status"

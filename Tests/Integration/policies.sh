@@ -1,5 +1,8 @@
 # What becomes of guests that end by themselves, and guests that come back with the host.
 
+# An image that ends as soon as it starts.
+ending_image=images/build/hostile.elf
+
 restarts() { (($(info "$1" .restarts) >= $2)); }
 
 test_reboot_keeps_who_a_guest_is() {
@@ -21,7 +24,7 @@ test_restart_and_forced_reboot_need_no_guest() {
 }
 
 test_reboot_storm_is_held_back() {
-  chaos create --image $noop_image --name storm --on-poweroff restart >/dev/null
+  chaos create --image $ending_image --cmdline "mode=end on=poweroff when=start" --name storm --on-poweroff restart >/dev/null
   wait_until 20 restarts storm 2
   sleep 6
   (($(info storm .restarts) <= 6)) || fail "$(info storm .restarts) restarts in a few seconds"
@@ -31,10 +34,21 @@ test_reboot_storm_is_held_back() {
 }
 
 test_preserved_guest_stays_and_wakes_who_waits() {
-  chaos create --image $noop_image --name kept --on-poweroff preserve >/dev/null
+  chaos create --image $ending_image --cmdline "mode=end on=poweroff when=start" --name kept --on-poweroff preserve >/dev/null
   timeout 20 chaos wait kept --for stopped --timeout 20
   expect_equal state shutdown "$(info kept .state)"
+  expect_equal reason poweroff "$(chaos history kept --format json | jq -r 'select(.kind == "ended").reason')"
   chaos destroy kept
+}
+
+test_crashed_guest_wakes_who_waits_and_stays() {
+  chaos create --image $ending_image --cmdline "mode=end on=triple-fault when=start" --name broken >/dev/null
+  timeout 20 chaos wait broken --for stopped --timeout 20
+  expect_equal state crashed "$(info broken .state)"
+  chaos logs broken >/dev/null
+  chaos create --image $ending_image --cmdline "mode=end on=watchdog when=start" --name bitten --on-crash destroy >/dev/null
+  timeout 20 chaos wait bitten --for gone --timeout 20 || true
+  expect_equal reason watchdog "$(chaos list --all --format json | jq -r '.ended[] | select(.name == "bitten").reason' | head -n 1)"
 }
 
 test_end_is_remembered_with_its_reason() {

@@ -1,3 +1,4 @@
+import Backends
 import ChaosAPI
 import DevicePages
 import Glibc
@@ -56,9 +57,13 @@ extension Toolstack {
     return Set(statuses.map(\.key))
   }
 
-  /// Notes what a guest says of itself.
-  func note(_ status: UInt32, of guest: Guest) {
-    if guest.update(status: status) { journal.note(.ready, guest) }
+  /// Notes what a guest says of itself, and what the back-end says of its vifs.
+  func note(_ status: ControlProtocol.Status, of guest: Guest) {
+    if guest.update(status: status.status) { journal.note(.ready, guest) }
+    let broken = status.brokenVifs.map { (Int($0.slot), $0.reason.description) }
+    for (slot, reason) in guest.note(broken: Dictionary(uniqueKeysWithValues: broken)) {
+      journal.note(.vifBroken, guest, message: "vif \(slot): \(reason)")
+    }
   }
 
   // MARK: Mending

@@ -25,7 +25,8 @@ final class Reconciler: Sendable {
   }
 
   private struct State {
-    var wanted = Scope.everything
+    /// What somebody asked to be looked at; nil: nobody did since the last round.
+    var asked: Scope? = .everything
     var rounds = 0
     var backoffs: [Difference: Backoff] = [:]
     var underWay: Set<Difference> = []
@@ -38,6 +39,8 @@ final class Reconciler: Sendable {
   private let workers: BlockingPool
 
   private static let interval = DispatchTimeInterval.milliseconds(500)
+  /// Between two rounds at least, in microseconds: neither a guest nor a busy network keeps the daemon busy.
+  private static let pause: UInt32 = 50_000
   /// Rounds between two that look at everything.
   private static let slowRounds = 20
   /// Rounds between two that look at LANs.
@@ -54,6 +57,7 @@ final class Reconciler: Sendable {
       while true {
         _ = wake.wait(timeout: .now() + Self.interval)
         round(toolstack)
+        usleep(Self.pause)
       }
     }
   }
@@ -61,14 +65,15 @@ final class Reconciler: Sendable {
   /// Notes domains whose records cannot be read: nothing of theirs is touched.
   func leaveAlone(_ handles: [DomainHandle]) { state.withLock { $0.unreadable.formUnion(handles) } }
 
-  /// Has the world looked at now instead of at the next interval. Asking often costs one round.
+  /// Has the world looked at now instead of at the next interval. However often that is asked, it costs one round
+  /// each ``pause``.
   func lookNow(_ scope: Scope = .domains) {
-    let isNews = state.withLock { state in
-      let isNews = state.wanted.rawValue < scope.rawValue || state.wanted == .domains
-      if isNews { state.wanted = scope }
-      return isNews
+    let isFirst = state.withLock { state in
+      let asked = state.asked
+      state.asked = scope.rawValue > (asked?.rawValue ?? -1) ? scope : asked
+      return asked == nil
     }
-    if isNews { wake.signal() }
+    if isFirst { wake.signal() }
   }
 
   /// What could not be mended at the last try.
@@ -78,8 +83,8 @@ final class Reconciler: Sendable {
   func round(_ toolstack: Toolstack) {
     let (scope, rounds) = state.withLock { state -> (Scope, Int) in
       state.rounds += 1
-      defer { state.wanted = .domains }
-      return (state.rounds % Self.slowRounds == 0 ? .everything : state.wanted, state.rounds)
+      defer { state.asked = nil }
+      return (state.rounds % Self.slowRounds == 0 ? .everything : state.asked ?? .domains, state.rounds)
     }
     guard let differences = toolstack.differences(scope, leaving: state.withLock { $0.unreadable }) else { return }
     forget(allBut: differences, scope)
