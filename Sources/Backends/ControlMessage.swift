@@ -41,13 +41,22 @@ public enum ControlProtocol {
 
   /// A vif that is not served though it should be.
   public struct BrokenVif: Equatable, Sendable {
-    public enum Reason: UInt8, CaseIterable, Sendable {
+    public enum Reason: UInt8, CaseIterable, CustomStringConvertible, Sendable {
       /// A frame of its window cannot be mapped: the guest gave it up.
       case unmappedFrame
       /// The kernel refused a vhost-net instance or a port for it.
       case notStarted
       /// The kernel stopped at what the guest wrote into its rings.
       case rings
+
+      /// For people, in a few words.
+      public var description: String {
+        switch self {
+        case .unmappedFrame: "its window has a frame that the guest gave up"
+        case .notStarted: "the kernel does not serve it"
+        case .rings: "the guest wrote into its rings what makes no sense"
+        }
+      }
     }
 
     /// ABI slot, 0..<15.

@@ -72,7 +72,7 @@ struct Daemon {
     let hypervisor = try Hypervisor()
     let backend = BackendService(
       socket: "\(Folder.run)/backend.sock", program: options.backend ?? Self.siblingProgram("chaos-backend"),
-      account: Self.exists(user: options.backendUser) ? .user(options.backendUser) : .root,
+      account: options.backendAsRoot ? .root : .user(options.backendUser),
       log: "\(Folder.logs)/chaos-backend.log", report: report)
     pool = try BlockingPool(
       name: "chaos-blocking", .init(threads: options.limits.blockingThreads, queued: options.limits.blockingQueue))
@@ -175,15 +175,6 @@ struct Daemon {
   }
 
   /// Reads the account files itself: a static executable has no NSS.
-  private static func exists(user: String) -> Bool {
-    guard let file = fopen("/etc/passwd", "re") else { return false }
-    defer { fclose(file) }
-    while let entry = fgetpwent(file) {
-      if String(cString: entry.pointee.pw_name) == user { return true }
-    }
-    return false
-  }
-
   private static func group(named name: String) -> gid_t? {
     guard let file = fopen("/etc/group", "re") else { return nil }
     defer { fclose(file) }

@@ -3,6 +3,8 @@ struct DaemonOptions {
   var socket = "/run/chaos/chaosd.sock"
   /// The user chaos-backend runs as.
   var backendUser = "chaos-backend"
+  /// Have chaos-backend keep root's rights, where there is no user for it.
+  var backendAsRoot = false
   /// What is run to have a chaos-backend; nil: the one beside this program.
   var backend: String?
   var limits = Limits()
@@ -15,15 +17,16 @@ struct DaemonOptions {
   var listsSteps = false
 
   static let help = """
-    usage: chaosd [--socket PATH] [--backend PATH] [--backend-user NAME] [--pool-budget MIB]
-                  [--dom0-weight N] [--max-connections N]
+    usage: chaosd [--socket PATH] [--backend PATH] [--backend-user NAME | --backend-as-root]
+                  [--pool-budget MIB] [--dom0-weight N] [--max-connections N]
 
     The chaos host daemon: keeps the pool of shells, runs guests' life cycle and serves the API.
     Needs root and a Xen dom0.
 
       --socket PATH        where to listen (default /run/chaos/chaosd.sock), unless systemd passes a socket
       --backend PATH       what starts chaos-backend (default: the one beside chaosd)
-      --backend-user NAME  the user chaos-backend runs as (default chaos-backend; root where it is missing)
+      --backend-user NAME  the user chaos-backend runs as (default chaos-backend)
+      --backend-as-root    have chaos-backend keep root's rights, where there is no user for it
       --pool-budget MIB    the most memory the pool may hold (default: a quarter of what is free)
       --dom0-weight N      give dom0 this weight under Xen's credit2 scheduler (guests have 256), so that a guest
                            that starts does not hold up the host's own work; left alone unless given
@@ -46,6 +49,7 @@ struct DaemonOptions {
       case "--list-steps": listsSteps = true
       case "--socket": socket = try Self.value(of: argument, &rest)
       case "--backend-user": backendUser = try Self.value(of: argument, &rest)
+      case "--backend-as-root": backendAsRoot = true
       case "--backend": backend = try Self.value(of: argument, &rest)
       case "--max-connections":
         let text = try Self.value(of: argument, &rest)
