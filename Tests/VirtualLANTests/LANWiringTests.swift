@@ -412,7 +412,7 @@ import Testing
       // One that came later is told when the device is to be set up.
       let laid = try wiring.layOut(lan)
       let tap = InterfaceName("ch1.0")!
-      close(try wiring.network.createTap(tap))
+      close(try wiring.network.createTap(tap).queue)
       let late = #expect(throws: LANError.self) {
         try wiring.join(
           [LANPort(interface: tap, mac: MACAddress("02:00:00:00:00:01")!, mtu: 1450)], laid, lan)
