@@ -306,9 +306,8 @@ test_devices_that_somebody_deletes_get_their_members_back() {
     wait_until 20 reaches c 10.5.0.3
   done
   # Made again by somebody, who knows nothing of what chaos gives a bridge.
-  ip link delete lan100
-  ip link add lan100 type bridge
-  ip link set lan100 group $((0x63000000 | 100)) up
+  printf '%s\n' 'link delete lan100' "link add lan100 group $((0x63000000 | 100)) type bridge" 'link set lan100 up' |
+    flock /run/chaos/lans/lan100.lock ip -batch -
   wait_until 40 members_are blue 3
   wait_until 20 reaches c 10.5.0.2
   tc filter show dev lan100 ingress | grep -q direct-action || fail 'the bridge is open to the host'
