@@ -112,17 +112,18 @@ extension Difference {
   private static func amongLinks(_ wanted: WantedState, _ actual: ActualState) -> [Difference] {
     guard let links = actual.links else { return [] }
     var found: [Difference] = []
-    let byIndex = Dictionary(links.map { ($0.index, $0) }, uniquingKeysWith: { first, _ in first })
-    let bridges = Dictionary(
-      links.filter(\.isBridge).map { ($0.name, $0.index) }, uniquingKeysWith: { first, _ in first })
+    var owners: [InterfaceIndex: (DomainIdentity, slot: Int)] = [:]
+    var ports: [(tap: InterfaceName, bridge: InterfaceName)] = []
     for guest in wanted.guests where !guest.isEnding {
       for tap in guest.taps {
-        // Without its bridge a guest waits; without its tap there is nothing to put anywhere.
-        guard let wanted = guest.bridges[tap.slot], let bridge = bridges[wanted], let link = byIndex[tap.index],
-          link.master != bridge
-        else { continue }
-        found.append(.misplacedTap(guest.identity, slot: tap.slot))
+        guard let bridge = guest.bridges[tap.slot] else { continue }
+        owners[tap.index] = (guest.identity, tap.slot)
+        ports.append((tap.name, bridge))
       }
+    }
+    // Without its bridge a guest waits; without its tap there is nothing to put anywhere.
+    for port in MisplacedPort.find(wanted: ports, links: links) {
+      if let (identity, slot) = owners[port.tapIndex] { found.append(.misplacedTap(identity, slot: slot)) }
     }
     for link in links
     where link.group == HostNetwork.tapGroup && link.kind == .tun && !wanted.taps.contains(link.index) {

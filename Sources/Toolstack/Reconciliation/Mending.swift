@@ -149,11 +149,16 @@ extension Toolstack {
   private func putBack(_ identity: DomainIdentity, _ slot: Int) throws {
     try guest(identity)?.ifIdle {
       guard let guest = guest(identity), let tap = guest.shell.tap(slot: slot),
-        let vif = guest.record.vifs.first(where: { $0.slot == slot }), vif.lan == nil,
-        let bridge = try network.link(named: vif.bridge), bridge.isBridge
+        let vif = guest.record.vifs.first(where: { $0.slot == slot }), vif.lan == nil
       else { return }
-      try network.join([(tap: tap.name, bridge: bridge.index, bridgeMTU: Int(bridge.mtu))])
-      report("guest '\(guest.name)': vif \(slot) is back on bridge '\(vif.bridge)'")
+      let links = try [tap.name, vif.bridge].compactMap { try network.link(named: $0) }
+      let ports = MisplacedPort.find(wanted: [(tap.name, vif.bridge)], links: links)
+      guard let port = ports.first, port.tapIndex == tap.index else { return }
+      try network.putBack([port])
+      // One that is on its bridge and only lacks a setting is the ordinary course of things.
+      if links.first?.master != port.bridgeIndex {
+        report("guest '\(guest.name)': vif \(slot) is back on bridge '\(vif.bridge)'")
+      }
     }
   }
 
