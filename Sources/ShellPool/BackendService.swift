@@ -33,7 +33,7 @@ public final class BackendService: Sendable {
   }
 
   /// Sends a request, connecting first where needed. The request that meets a dead back-end fails; the next one
-  /// starts another, which the watcher hands every guest.
+  /// starts another, which the reconciler has serve every guest.
   @discardableResult
   public func perform(
     _ request: ControlProtocol.Request, descriptors: [Int32] = []

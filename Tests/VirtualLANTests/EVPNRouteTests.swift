@@ -438,10 +438,10 @@ extension HeldRoutes {
       try network.perform([.addForwarding(member, mode: .create)])
       // One that looks seldom goes by what it hears.
       try keeping(network, frr, reviewInterval: isHeard ? .seconds(600) : .milliseconds(50)) { keeper in
-        usleep(200_000)
+        usleep(1_000_000)
         try network.perform(setting.entries(1))
         #expect(try entries().map(\.device) == [setting.device, setting.device])
-        usleep(200_000)
+        usleep(1_000_000)
         try setting.flush(network, 1)
         #expect(
           try eventually {
