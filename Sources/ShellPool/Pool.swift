@@ -124,7 +124,7 @@ public final class Pool: Sendable {
         return nil
       }
       guard let victim else { return false }
-      tearDown(victim)
+      tearDown([victim])
     }
     return true
   }
@@ -172,7 +172,7 @@ public final class Pool: Sendable {
       state.failed[flavour] = nil
       return surplus
     }
-    for shell in surplus { tearDown(shell) }
+    tearDown(surplus)
     wake.signal()
   }
 
@@ -232,7 +232,7 @@ public final class Pool: Sendable {
           return ready
         }
       }
-      for shell in shells { tearDown(shell) }
+      tearDown(shells)
       return shells.count
     }
   }
@@ -278,7 +278,7 @@ public final class Pool: Sendable {
           state.failed[flavour] = nil
           return true
         }
-        if !isWanted { tearDown(shell) }
+        if !isWanted { tearDown([shell]) }
       } catch {
         // Said once: a flavour that cannot be built is tried again, later and later.
         if postpone(flavour) == 1 {
@@ -333,9 +333,10 @@ public final class Pool: Sendable {
     return nil
   }
 
-  private func tearDown(_ shell: DomainShell) {
-    if let error = builder.abandon(shell, observe: environment.observe) {
-      environment.report("pool: the shell in domain \(shell.domain) is given back later: \(error)")
+  private func tearDown(_ shells: [DomainShell]) {
+    let failed = builder.abandon(shells, observe: environment.observe)
+    if let error = failed.first {
+      environment.report("pool: \(failed.count) of \(shells.count) shells are given back later: \(error)")
     }
   }
 }

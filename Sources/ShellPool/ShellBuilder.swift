@@ -114,14 +114,22 @@ public final class ShellBuilder: Sendable {
   /// - Returns: why it could not be unmade yet; nil when nothing of it is left.
   @discardableResult
   public func abandon(_ shell: DomainShell, observe: StepObserver? = nil) -> (any Error)? {
+    abandon([shell], observe: observe).first
+  }
+
+  /// The same for many, together.
+  @discardableResult
+  public func abandon(_ shells: [DomainShell], observe: StepObserver? = nil) -> [any Error] {
+    let candidates = shells.map { Teardown.Candidate($0, ending: $0.record(.ending)) }
+    let failed: [DomainIdentity: any Error]
     do {
-      try teardown.run(shell, ending: shell.record(.ending), observe: observe)
-      return nil
+      failed = try teardown.run(candidates, observe: observe)
     } catch {
-      shell.unmap()
-      records.release(shell.handle)
-      return error
+      for shell in shells { leave(shell) }
+      return [error]
     }
+    for shell in shells where failed[shell.identity] != nil { leave(shell) }
+    return Array(failed.values)
   }
 
   /// Leaves a domain that nobody wants to the reconciler, at once.

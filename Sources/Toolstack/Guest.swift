@@ -75,6 +75,12 @@ final class Guest: Sendable {
     }
   }
 
+  /// The same, with whether the guest is still there.
+  func whole<Result>(_ blocking: borrowing Blocking, _ body: (_ isThere: Bool) throws -> Result) rethrows -> Result
+  {
+    try queue.withLock { _ in try body(ended == nil) }
+  }
+
   /// The same, but not at all while another operation is under way or when the guest has ended.
   func ifIdle(_ body: () throws -> Void) rethrows {
     try queue.withLockIfAvailable { _ in

@@ -152,29 +152,63 @@ extension Toolstack {
   /// Destroys every guest; returns how many. One that cannot be destroyed does not keep the others alive.
   public func destroyAll(_ blocking: borrowing Blocking) throws(APIError) -> Int {
     var destroyed = 0
-    var first: APIError?
-    for guest in registry.guests {
-      do {
-        try destroy(guest, blocking)
-        destroyed += 1
-      } catch {
-        if error.code != .notFound { first = first ?? error }
+    var first: (any Error)?
+    // In one order, whoever asks: two of these must not wait for each other's guests.
+    var guests = registry.guests.sorted { $0.handle.uuid < $1.handle.uuid }[...]
+    do {
+      while !guests.isEmpty {
+        try holding(guests.prefix(Self.destroyedTogether), blocking) { guests in
+          for guest in guests { try wanted.remove(guest.handle) }
+          let failed = try unmake(guests, reason: .destroyed)
+          destroyed += guests.count - failed.count
+          first = first ?? failed.values.first
+        }
+        guests = guests.dropFirst(Self.destroyedTogether)
       }
+    } catch {
+      throw APIError(error)
     }
-    if let first { throw first }
+    if let first { throw APIError(first) }
     return destroyed
+  }
+
+  private static let destroyedTogether = 32
+
+  /// Runs an operation on several guests' queues at a time; those that have ended are left out.
+  private func holding(
+    _ guests: ArraySlice<Guest>, _ blocking: borrowing Blocking, with held: [Guest] = [],
+    _ body: ([Guest]) throws -> Void
+  ) throws {
+    guard let guest = guests.first else { return try body(held) }
+    try guest.whole(blocking) { isThere in
+      try holding(guests.dropFirst(), blocking, with: isThere ? held + [guest] : held, body)
+    }
   }
 
   /// Unmakes a guest; called on its queue. When it cannot be unmade now, the guest stays, ending, and the reconciler
   /// goes on with it.
   func unmake(_ guest: Guest, reason: GuestEnd, patience: Teardown.Patience = .caller) throws {
-    guest.beginEnding()
-    if guest.stop(reason) { journal.note(.ended, guest, reason: reason) }
-    try builder.teardown.run(
-      guest.shell, ending: guest.domainRecord(.ending), keepsLog: true, patience: patience, observe: observe)
-    left(guest.record.vifs)
-    registry.remove(guest)
-    guest.end(reason)
+    if let error = try unmake([guest], reason: reason, patience: patience).values.first { throw error }
+  }
+
+  /// The same for many, together; returns why some of them stay.
+  private func unmake(
+    _ guests: [Guest], reason: GuestEnd, patience: Teardown.Patience = .caller
+  ) throws -> [DomainIdentity: any Error] {
+    for guest in guests {
+      guest.beginEnding()
+      if guest.stop(reason) { journal.note(.ended, guest, reason: reason) }
+    }
+    let candidates = guests.map {
+      Teardown.Candidate($0.shell, ending: $0.domainRecord(.ending), keepsLog: true)
+    }
+    let failed = try builder.teardown.run(candidates, patience: patience, observe: observe)
+    for guest in guests where failed[guest.identity] == nil {
+      left(guest.record.vifs)
+      registry.remove(guest)
+      guest.end(reason)
+    }
+    return failed
   }
 
   // MARK: Waiting

@@ -95,7 +95,7 @@ extension Toolstack {
       throw error
     }
     do {
-      try builder.teardown.run(old, ending: guest.domainRecord(.ending), observe: observe)
+      try builder.teardown.run(Teardown.Candidate(old, ending: guest.domainRecord(.ending)), observe: observe)
     } catch {
       // The end is begun: it is finished, and the note then makes the guest anew.
       builder.abandon(shell)

@@ -84,8 +84,32 @@ public final class HostNetwork: Sendable {
   }
 
   /// Deletes links that may be gone already.
+  ///
+  /// Many go by their group, in one message: the kernel waits some 20 ms for its readers, once for all of them.
   public func delete(_ indexes: [InterfaceIndex]) throws(NetlinkError) {
-    for index in indexes { try deleteIfThere(.index(index)) }
+    guard indexes.count > 1 else {
+      for index in indexes { try deleteIfThere(.index(index)) }
+      return
+    }
+    do {
+      try perform(indexes.map { .changeLink(.index($0), LinkChange(group: Self.doomedGroup)) })
+    } catch {
+      // Some are gone already; what is refused for another reason is refused by the deletion, too.
+      if error.code != ENODEV { throw error }
+    }
+    do {
+      try perform([.deleteLinks(group: Self.doomedGroup)])
+    } catch {
+      if error.code != ENODEV { throw error }
+    }
+  }
+
+  /// Where taps go that are deleted together.
+  private static let doomedGroup = InterfaceGroup(rawValue: 0x66 << 24)
+
+  /// Whether an interface carries the mark of a guest's tap.
+  public static func isTap(_ link: Link) -> Bool {
+    link.kind == .tun && (link.group == tapGroup || link.group == doomedGroup)
   }
 
   public func delete(_ names: [InterfaceName]) throws(NetlinkError) {

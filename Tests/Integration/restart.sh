@@ -188,7 +188,24 @@ test_daemon_starts_beside_a_stopped_backend() {
   expect_equal guests a "$(chaos list -q)"
   kill -CONT "$(pidof chaos-backend)"
   wait_until 30 answers 10.1.0.2
+  wait_until 30 chaos health
   chaos shutdown --wait --timeout 60 a
+}
+
+test_full_run_keeps_nobody_from_destroying() {
+  create a --vif bridge=$bridge,ip=10.1.0.2/16
+  before=$(resources)
+  create b --vif bridge=$bridge,ip=10.1.0.3/16
+  dd if=/dev/zero of=/run/fill bs=1M 2>/dev/null || true
+  status=0
+  error=$(chaos create --image $host_image --name c 2>&1) || status=$?
+  chaos destroy b
+  rm /run/fill
+  expect_equal "status of a create on a full /run ($error)" 5 "$status"
+  expect_equal lines 1 "$(wc -l <<<"$error")"
+  expect_resources "$before"
+  create c
+  chaos destroy a c
 }
 
 test_foreign_interfaces_that_look_like_taps_stay() {

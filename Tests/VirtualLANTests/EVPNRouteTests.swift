@@ -441,7 +441,7 @@ extension HeldRoutes {
         usleep(1_000_000)
         try network.perform(setting.entries(1))
         #expect(try entries().map(\.device) == [setting.device, setting.device])
-        usleep(1_000_000)
+        usleep(200_000)
         try setting.flush(network, 1)
         #expect(
           try eventually {

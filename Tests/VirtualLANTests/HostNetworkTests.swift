@@ -40,4 +40,24 @@ import Testing
       try network.delete([index])
     }
   }
+
+  @Test func manyTapsGoTogether() async throws {
+    try await NetworkNamespace.run {
+      let network = try HostNetwork()
+      var taps: [(queue: CInt, index: InterfaceIndex)] = []
+      for number in 0..<20 { taps.append(try network.createTap(name("vif\(number).0"))) }
+      defer { for tap in taps { close(tap.queue) } }
+      let sent = network.messagesSent
+      // Somebody else deletes one meanwhile; and one of nobody's stays.
+      try network.delete([taps[3].index])
+      let (queue, _) = try network.createTap(name("other"))
+      defer { close(queue) }
+      let before = network.messagesSent
+      try network.delete(taps.map(\.index))
+      #expect(network.messagesSent - before == 21)
+      #expect(before - sent == 3)
+      #expect(try network.links().filter { HostNetwork.isTap($0) }.map(\.name) == [name("other")])
+      try network.delete(taps.map(\.index))
+    }
+  }
 }

@@ -126,7 +126,7 @@ extension Difference {
       if let (identity, slot) = owners[port.tapIndex] { found.append(.misplacedTap(identity, slot: slot)) }
     }
     for link in links
-    where link.group == HostNetwork.tapGroup && link.kind == .tun && !wanted.taps.contains(link.index) {
+    where HostNetwork.isTap(link) && !wanted.taps.contains(link.index) {
       found.append(.strayTap(link.index, link.name))
     }
     return found

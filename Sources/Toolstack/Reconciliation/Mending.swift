@@ -116,7 +116,7 @@ extension Toolstack {
       try builder.forget(record)
       return
     }
-    try builder.teardown.run(try builder.remains(record, identity), patience: .moment)
+    try builder.teardown.run(Teardown.Candidate(try builder.remains(record, identity)), patience: .moment)
   }
 
   /// Which domain a record is of. Its number may be missing (in `building`, in records of version 1): then it is the
