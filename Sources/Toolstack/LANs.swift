@@ -131,11 +131,17 @@ final class LANs: Sendable {
 
   /// Lays out every LAN that is written down, and removes the devices of those that no longer are. What cannot be
   /// laid out now is the reconciler's business.
-  func start() throws {
+  func start() {
     let found = store.loadAll()
     for error in found.damaged { report("LAN ignored: \(error)") }
     damaged.withLock { $0 = found.unusable }
-    if found.isComplete { try wiring.sweep(keeping: found.lans) }
+    if found.isComplete {
+      do {
+        try wiring.sweep(keeping: found.lans)
+      } catch {
+        report("devices of LANs that are no more stay for now: \(error)")
+      }
+    }
     for definition in found.lans {
       let lan = LAN(definition)
       table.withLock { $0[definition.name] = lan }

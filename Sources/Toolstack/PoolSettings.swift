@@ -9,6 +9,8 @@ import Synchronization
 public final class PoolSettings: Sendable {
   private let path: String
   private let requests: Mutex<[PoolSetRequest]>
+  /// Whoever brings the pool to the settings has it to itself: of two changes the pool ends up with both.
+  fileprivate let turn = Mutex(())
 
   /// A host that was never told otherwise keeps a few blank shells of the smallest useful size.
   private static let standard = [PoolSetRequest(memoryMiB: 8, vcpus: 1, vifs: 1, low: 2, high: 4)]
@@ -69,6 +71,10 @@ extension PoolSetRequest {
 extension Toolstack {
   /// Sets the pool up as the settings say. Flavours whose image is not in the store wait until it is.
   public func applyPoolSettings(_ settings: PoolSettings) {
+    settings.turn.withLock { _ in bringPool(to: settings) }
+  }
+
+  private func bringPool(to settings: PoolSettings) {
     let wanted = settings.all.compactMap { request -> (Flavour, Watermarks)? in
       guard let flavour = try? flavour(of: request) else { return nil }
       return (flavour, Watermarks(low: request.low, high: request.high))

@@ -110,11 +110,15 @@ public final class Toolstack: Sendable {
   /// - Throws: only what makes it impossible to tell whose the domains of this host are.
   public func start() throws {
     // The LANs first: guests that are found are put back into theirs.
-    try lans.start()
+    lans.start()
     try adoptAll()
     reconcileLANs(isThorough: true)
     startEVPN()
-    try startWanted()
+    do {
+      try startWanted()
+    } catch {
+      report("guests that start with the host are not started: \(error)")
+    }
     // What nobody is answerable for goes before the first create; what does not go now is tried again.
     reconciler.round(self)
     try reconciler.start(self)

@@ -15,6 +15,35 @@ test_pool_refills_below_the_low_mark() {
   chaos pool set --memory 6 --vifs 1 --low 0 --high 0 >/dev/null
 }
 
+test_flavour_that_cannot_be_built_is_said_once_and_tried_again() {
+  said() { grep -c 'cannot prepare a shell' /var/log/chaos/chaosd.log; }
+  mv /dev/vhost-net /dev/vhost-net.away
+  before=$(said) || true
+  chaos pool set --memory 6 --vifs 1 --low 1 --high 1 >/dev/null
+  sleep 5
+  after=$(said) || true
+  mv /dev/vhost-net.away /dev/vhost-net
+  expect_equal 'lines in the log' $((before + 1)) "$after"
+  ready() { (($(chaos pool status --format json | jq '.flavours[] | select(.memoryMiB == 6).ready') == 1)); }
+  wait_until 60 ready
+  chaos pool set --memory 6 --vifs 1 --low 0 --high 0 >/dev/null
+}
+
+test_burst_takes_the_shells_there_are_and_waits_for_none() {
+  chaos image add host $host_image >/dev/null
+  chaos pool set --image host --vifs 1 --low 4 --high 8 >/dev/null
+  chaos pool fill --wait >/dev/null
+  for number in {1..24}; do
+    chaos create --image host --name "burst-$number" --vif bridge=$bridge --format json | jq -r .shell >"/tmp/burst.$number" &
+    creates+=($!)
+  done
+  wait "${creates[@]}"
+  (($(cat /tmp/burst.* | grep -c hot) >= 8)) || fail "hot: $(cat /tmp/burst.* | sort | uniq -c | paste -sd ' ')"
+  expect_equal guests 24 "$(chaos list -q | wc -l)"
+  rm /tmp/burst.*
+  chaos pool set --image host --vifs 1 --low 0 --high 0 >/dev/null
+}
+
 test_drain_leaves_nothing_and_lasts() {
   before=$(resources)
   chaos pool set --memory 6 --vifs 1 --low 1 --high 2 >/dev/null

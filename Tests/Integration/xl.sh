@@ -43,3 +43,26 @@ test_guest_destroyed_by_somebody_else_is_forgotten() {
   wait_until 20 gone
   expect_resources "$before"
 }
+
+test_name_and_uuid_of_a_foreign_domain_make_it_nobody_elses() {
+  uuid=6f1f3a5e-2b1c-4a52-9d0e-0a1b2c3d4e60
+  cat >/tmp/twin.cfg <<END
+name = "twin"
+uuid = "$uuid"
+type = "pvh"
+kernel = "$PWD/$noop_image"
+memory = 16
+vcpus = 1
+END
+  xl create -p /tmp/twin.cfg >/dev/null
+  refused 4 'uuid: domain' chaos create --image $host_image --name twin --uuid $uuid
+  # Its name is xl's alone.
+  create twin
+  chaos restart twin >/dev/null
+  chaos destroy twin
+  kill_chaosd
+  start_chaosd
+  chaos destroy --all
+  xl list | grep -q '^twin' || fail 'the foreign domain is gone'
+  xl destroy twin
+}
