@@ -86,6 +86,13 @@ crashing_chaosd() {
 
 chaosd_is_dead() { ! pidof chaosd >/dev/null; }
 
+# A chaosd, whether the last one came to the step where it was to be killed or not.
+ensure_chaosd() {
+  daemon_answers && return
+  wait_until 20 chaosd_is_dead
+  start_chaosd
+}
+
 # Creates that reach every step between them.
 create_variant() {
   case $1 in
@@ -141,10 +148,10 @@ test_destroy_killed_at_any_step_ends_destroyed() {
   while read -r step; do
     crashing_chaosd "$step"
     chaos pool drain >/dev/null 2>&1 || true
-    pidof chaosd >/dev/null || start_chaosd
+    ensure_chaosd
     create victim --no-pool --vif bridge=$bridge,ip=10.1.0.2/16
     chaos destroy victim 2>/dev/null || true
-    pidof chaosd >/dev/null || start_chaosd
+    ensure_chaosd
     chaos pool drain >/dev/null
     chaos destroy victim 2>/dev/null || true
     expect_equal "guests after a crash at '$step'" 0 "$(chaos list --format json | jq '.guests | length')"
@@ -160,7 +167,7 @@ test_guest_killed_while_it_is_made_again_is_there_again() {
   while read -r step; do
     crashing_chaosd "$step"
     chaos restart victim >/dev/null 2>&1 || true
-    pidof chaosd >/dev/null || start_chaosd
+    ensure_chaosd
     wait_until 30 answers 10.1.0.2
     expect_equal "UUID after a crash at '$step'" "$uuid" "$(info victim .uuid)"
     expect_resources "$before"
