@@ -42,7 +42,7 @@ test_preserved_guest_stays_and_wakes_who_waits() {
 }
 
 test_crashed_guest_wakes_who_waits_and_stays() {
-  chaos create --image $ending_image --cmdline "mode=end on=triple-fault when=start" --name broken >/dev/null
+  chaos create --image $ending_image --cmdline "mode=end on=crash when=start" --name broken >/dev/null
   timeout 20 chaos wait broken --for stopped --timeout 20
   expect_equal state crashed "$(info broken .state)"
   chaos logs broken >/dev/null
