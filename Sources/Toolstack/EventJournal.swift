@@ -14,13 +14,12 @@ public final class EventJournal: Sendable {
     var kept: [Event] = []
     var unwritten: [Event] = []
     var lost = 0
-    var nextFollower = 0
-    var followers: [Int: AsyncStream<Void>.Continuation] = [:]
   }
 
   private let path: String
   private let state: Mutex<State>
   private let wake = DispatchSemaphore(value: 0)
+  private let happened = ChangeSignal()
 
   /// Events kept in memory.
   public static let capacity = 4096
@@ -73,7 +72,7 @@ public final class EventJournal: Sendable {
     var now = timespec()
     clock_gettime(CLOCK_REALTIME, &now)
     let time = Timestamp.format(seconds: now.tv_sec, milliseconds: now.tv_nsec / 1_000_000)
-    let followers = state.withLock { state in
+    state.withLock { state in
       let event = Event(
         number: state.next, time: time, kind: kind, guest: name, uuid: uuid, reason: reason, message: message)
       state.next += 1
@@ -81,10 +80,9 @@ public final class EventJournal: Sendable {
       // In halves, so that an event costs the same however many there were.
       if state.kept.count > 2 * Self.capacity { state.kept.removeFirst(Self.capacity) }
       if state.unwritten.count < Self.mostUnwritten { state.unwritten.append(event) } else { state.lost += 1 }
-      return Array(state.followers.values)
     }
     wake.signal()
-    for follower in followers { follower.yield() }
+    happened.fire()
   }
 
   private func writeWaiting() {
@@ -132,17 +130,5 @@ public final class EventJournal: Sendable {
   }
 
   /// A stream that yields at once and then whenever something happens, until it is stopped.
-  public func changes() -> (stream: AsyncStream<Void>, stop: @Sendable () -> Void) {
-    let (stream, continuation) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
-    let id = state.withLock { state in
-      state.nextFollower += 1
-      state.followers[state.nextFollower] = continuation
-      return state.nextFollower
-    }
-    continuation.onTermination = { [weak self] _ in
-      self?.state.withLock { $0.followers[id] = nil }
-    }
-    continuation.yield()
-    return (stream, { continuation.finish() })
-  }
+  public func changes() -> (stream: AsyncStream<Void>, stop: @Sendable () -> Void) { happened.changes() }
 }

@@ -34,12 +34,11 @@ final class Guest: Sendable {
     var isToRestart = false
     var restarts = Backoff()
     var started = ContinuousClock.now
-    var nextWaiter = 0
-    var waiters: [Int: AsyncStream<Void>.Continuation] = [:]
   }
 
   private let facts: Mutex<Facts>
   private let queue = Mutex(())
+  private let changed = ChangeSignal()
 
   init(record: GuestRecord, shell: DomainShell) {
     handle = shell.handle
@@ -199,25 +198,10 @@ final class Guest: Sendable {
   }
 
   private func change(_ body: (inout Facts) -> Void) {
-    let waiters = facts.withLock { facts in
-      body(&facts)
-      return Array(facts.waiters.values)
-    }
-    for waiter in waiters { waiter.yield() }
+    facts.withLock { body(&$0) }
+    changed.fire()
   }
 
   /// A stream that yields at once and then whenever the guest changes.
-  func changes() -> AsyncStream<Void> {
-    let (stream, continuation) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
-    let id = facts.withLock { facts in
-      facts.nextWaiter += 1
-      facts.waiters[facts.nextWaiter] = continuation
-      return facts.nextWaiter
-    }
-    continuation.onTermination = { [weak self] _ in
-      self?.facts.withLock { $0.waiters[id] = nil }
-    }
-    continuation.yield()
-    return stream
-  }
+  func changes() -> AsyncStream<Void> { changed.changes().stream }
 }

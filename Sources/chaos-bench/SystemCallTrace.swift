@@ -20,7 +20,9 @@ struct SystemCallTrace {
   }
 
   /// chaosd's threads whose work belongs to no request: they are left out.
-  private static let background: Set<String> = ["chaos-pool", "chaos-watch", "chaos-mend", "chaos-links", "chaos-events", "chaos-journal"]
+  private static let background: Set<String> = [
+    "chaos-pool", "chaos-watch", "chaos-mend", "chaos-links", "chaos-events", "chaos-journal",
+  ]
 
   private let processes: ChaosProcesses
   private let strace: pid_t

@@ -128,7 +128,7 @@ test_wanted_guests_come_back_in_order() {
 }
 
 test_autostart_wants_a_stored_image() {
-  refused 4 'autostart' chaos create --image $host_image --name a --autostart
+  refused 4 'autostart' chaos create --image $noop_image --name a --autostart
 }
 
 test_uuid_of_another_domain_is_refused() {

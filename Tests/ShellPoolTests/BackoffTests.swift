@@ -1,6 +1,5 @@
-import Testing
-
 import ShellPool
+import Testing
 
 @Suite struct BackoffTests {
   @Test func theFirstTryIsAtOnceAndTheNextIsNot() {
