@@ -80,11 +80,11 @@ audit() { jq -c --arg path "$1" 'select(.path == $path)' /var/log/chaos/audit.lo
 audited() { [[ -n $(audit "$1") ]]; }
 
 test_calls_that_change_something_are_audited() {
-  code http://c/v1/guests/nobody >/dev/null
-  code -X DELETE http://c/v1/guests/nobody >/dev/null
-  wait_until 20 audited /v1/guests/nobody
+  code http://c/v1/guests/never-there >/dev/null
+  code -X DELETE http://c/v1/guests/never-there >/dev/null
+  wait_until 20 audited /v1/guests/never-there
   expect_equal line '{"uid":0,"method":"DELETE","status":404,"result":"not_found"}' \
-    "$(audit /v1/guests/nobody | jq -c '{uid, method, status, result}')"
+    "$(audit /v1/guests/never-there | jq -c '{uid, method, status, result}')"
 }
 
 test_waits_end_with_their_clients() {
