@@ -97,8 +97,7 @@ struct Daemon {
     let edge = Edge(
       pool: pool, limits: options.limits, audit: try AuditLog(path: Folder.audit, report: report))
     let routes = Routes(
-      toolstack: toolstack, settings: settings, edge: edge, health: { _ in healthChecks() },
-      folders: ImageFolders(named: Folder.images, anonymous: Folder.uploads))
+      toolstack: toolstack, settings: settings, edge: edge, health: { _ in healthChecks() })
     let server = APIServer(routes, edge, group: group, report: report)
     let channel = try await listen(server)
     let signals = Signals.closing(channel)

@@ -14,19 +14,13 @@ extension Routes {
       guard kind == "kernel" || kind == "ramdisk" else {
         throw APIError.refused("kind", "expected 'kernel' or 'ramdisk'", kind)
       }
-      return ImageUpload(self, name: nil, isKernel: kind == "kernel")
+      return ImageUpload(self, name: nil, isKernel: kind == "kernel", size: request.contentLength)
     case (.PUT, 3):
       try Names.checkImageName(request.path[2])
-      return ImageUpload(self, name: request.path[2], isKernel: true)
+      return ImageUpload(self, name: request.path[2], isKernel: true, size: request.contentLength)
     default: return nil
     }
   }
-}
-
-/// The image store's folders, by what a request says of an image.
-struct ImageFolders: Sendable {
-  let named: String
-  let anonymous: String
 }
 
 /// An image on its way into the store. A sink is called by one thread at a time, with a lock taken between
@@ -35,37 +29,26 @@ private final class ImageUpload: BodySink, @unchecked Sendable {
   private let routes: Routes
   private let name: String?
   private let isKernel: Bool
+  /// As the client announced it, in bytes.
+  private let size: Int?
   private var upload: ImageStore.Upload?
 
-  init(_ routes: Routes, name: String?, isKernel: Bool) {
+  init(_ routes: Routes, name: String?, isKernel: Bool, size: Int?) {
+    self.size = size
     self.routes = routes
     self.name = name
     self.isKernel = isKernel
   }
 
   func append(_ bytes: UnsafeRawBufferPointer, _ blocking: borrowing Blocking) throws {
-    try checkSpace(for: bytes.count)
     try begin().append(bytes)
   }
 
   private func begin() throws -> ImageStore.Upload {
     if let upload { return upload }
-    let begun = try routes.toolstack.images.beginUpload(isNamed: name != nil)
+    let begun = try routes.toolstack.images.beginUpload(isNamed: name != nil, size: size)
     upload = begun
     return begun
-  }
-
-  /// Images may not take the space that records and logs need: the folder of anonymous ones is in memory, beside
-  /// the records of guests.
-  private func checkSpace(for size: Int) throws(APIError) {
-    let folder = name == nil ? routes.folders.anonymous : routes.folders.named
-    var space = statvfs()
-    guard statvfs(folder, &space) == 0 else { return }
-    let block = Int(space.f_frsize)
-    let reserve = min(64 << 20, Int(space.f_blocks) * block / 4)
-    if Int(space.f_bavail) * block - size < reserve {
-      throw APIError(.noCapacity, "image: \(folder) is full but for the \(reserve >> 20) MiB kept for other files")
-    }
   }
 
   func finish(_ blocking: borrowing Blocking) throws -> Response {

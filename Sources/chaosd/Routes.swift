@@ -15,7 +15,6 @@ struct Routes: Router {
   let settings: PoolSettings
   let edge: Edge
   let health: HealthChecks
-  let folders: ImageFolders
 
   /// - Parameter body: the whole body, for all but uploads.
   func reply(to request: RequestHead, body: [UInt8]) throws -> Reply {

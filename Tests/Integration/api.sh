@@ -130,14 +130,16 @@ test_lock_held_by_another_holds_up_nobody_else() {
   ip link delete under9
 }
 
-test_uploads_leave_room_for_records() {
+test_uploads_leave_room_on_the_disk() {
+  local uploads=/var/lib/chaos/uploads
   upload() { head -c "$1" /dev/zero | code --data-binary @- 'http://c/v1/images?kind=ramdisk'; }
-  mount -t tmpfs -o size=1m none /run/chaos/images
-  expect_equal 'status of what fits' 201 "$(upload 500000)" || { umount -l /run/chaos/images; return 1; }
-  expect_equal 'status of what would fill it' 507 "$(upload 400000)" || { umount -l /run/chaos/images; return 1; }
-  expect_equal code no_capacity "$(jq -r .error.code /tmp/body)" || { umount -l /run/chaos/images; return 1; }
-  expect_equal 'files kept' 1 "$(ls -A /run/chaos/images | wc -l)" || { umount -l /run/chaos/images; return 1; }
-  umount -l /run/chaos/images
+  mount -t tmpfs -o size=1m none $uploads
+  status=$(upload 500000) full=$(upload 400000) refusal=$(jq -r .error.code /tmp/body) kept=$(ls -A $uploads | wc -l)
+  umount -l $uploads
+  expect_equal 'status of what fits' 201 "$status"
+  expect_equal 'status of what would fill it' 507 "$full"
+  expect_equal code no_capacity "$refusal"
+  expect_equal 'files kept' 1 "$kept"
 }
 
 test_service_manager_is_told() {

@@ -343,7 +343,7 @@ test_held_lock_is_said_and_holds_up_nobody_else() {
   lan_setup
   chaos lan create blue --vni 100 >/dev/null
   create a --vif lan=blue
-  flock /run/chaos/lans/lan100.lock sleep 30 &
+  flock -o /run/chaos/lans/lan100.lock sleep 30 &
   local holder=$!
   wait_until 10 lock_is_held
   refused 4 "LAN 'blue' is being changed: lock /run/chaos/lans/lan100.lock: held by process .*flock" \
@@ -377,8 +377,8 @@ test_attached_interface_is_what_it_is_not_what_it_is_called() {
   expect_equal attached nic0 "$(lan blue '.attached | join(",")')"
   chaos lan attach blue nic0 >/dev/null
   expect_equal attached nic0 "$(lan blue '.attached | join(",")')"
-  ip link set nic0 down
-  ip link set nic0 name nic9
+  # At once: left down it is set up again, and an interface that is up keeps its name.
+  printf 'link set nic0 down\nlink set nic0 name nic9\n' | ip -batch -
   wait_until 20 eval '[[ $(lan blue ".attached | join(\",\")") == nic9 ]]'
   chaos lan detach blue nic9
   [[ ! -e /sys/class/net/nic9/master ]] || fail 'a detached interface is on the LAN'
