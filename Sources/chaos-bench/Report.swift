@@ -67,7 +67,7 @@ struct Report {
   // MARK: For people
 
   var text: String {
-    var table = TextTable(["NAME", "SAMPLES", "MEDIAN", "MIN", "MAX", "UNIT", ""], left: [0, 5, 6])
+    var table = TextTable(["NAME", "SAMPLES", "MEDIAN", "P99", "MIN", "MAX", "UNIT", ""], left: [0, 6, 7])
     for row in rows { table.add(Self.cells(row)) }
     let compared = comparisons
     guard !compared.isEmpty else { return table.text }
@@ -78,12 +78,12 @@ struct Report {
 
   private static func cells(_ row: Row) -> [String] {
     switch row.result {
-    case .failure(let failure): return [row.heading.name, "", "", "", "", "", "FAILED: \(failure)"]
+    case .failure(let failure): return [row.heading.name, "", "", "", "", "", "", "FAILED: \(failure)"]
     case .success(let figure):
       let sample = figure.sample
       return [
-        row.heading.name, "\(sample.count)", decimal(sample.median), decimal(sample.minimum),
-        decimal(sample.maximum), row.heading.unit.rawValue, figure.note ?? "",
+        row.heading.name, "\(sample.count)", decimal(sample.median), decimal(sample.percentile99),
+        decimal(sample.minimum), decimal(sample.maximum), row.heading.unit.rawValue, figure.note ?? "",
       ]
     }
   }
@@ -107,6 +107,7 @@ struct Report {
     case .success(let figure):
       object["samples"] = .number(figure.sample.count)
       object["median"] = .double(figure.sample.median)
+      object["p99"] = .double(figure.sample.percentile99)
       object["min"] = .double(figure.sample.minimum)
       object["max"] = .double(figure.sample.maximum)
       if let note = figure.note { object["note"] = .string(note) }

@@ -17,6 +17,12 @@ struct Sample {
   var minimum: Double { values.first ?? .nan }
   var maximum: Double { values.last ?? .nan }
 
+  /// The value that all but one in a hundred do not exceed; of fewer than a hundred values the largest.
+  var percentile99: Double {
+    guard !values.isEmpty else { return .nan }
+    return values[min(values.count - 1, (values.count * 99 + 99) / 100 - 1)]
+  }
+
   var median: Double {
     guard !values.isEmpty else { return .nan }
     let middle = values.count / 2

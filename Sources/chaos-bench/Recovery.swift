@@ -1,0 +1,71 @@
+import ChaosAPI
+import Glibc
+
+extension Measurement {
+  /// How long it takes until all is as it was after one of the daemons was killed. The samples are the guests.
+  static var recovery: [Measurement] {
+    let headings = [
+      Heading(
+        "recover-backend", .milliseconds, "chaos-backend killed until the last of the guests answers a ping again"),
+      Heading("recover-daemon", .milliseconds, "chaosd killed, and started at once, until it lists all guests"),
+    ]
+    return [
+      Measurement(headings, samples: 100, quick: 16) { bench, samples in
+        let guests = bench.newGuests(samples)
+        for guest in guests {
+          try bench.create(guest, from: .none)
+          try bench.settle(guest)
+        }
+        let backend = try Recovery.ofBackend(guests)
+        let daemon = try Recovery.ofDaemon(&bench.client, guests)
+        let note = "\(samples) guests"
+        return [Figure(Sample([backend]), note: note), Figure(Sample([daemon]), note: note)]
+      }
+    ]
+  }
+}
+
+private enum Recovery {
+  /// Longest time that is waited for.
+  private static let limit = 120.0
+
+  static func ofBackend(_ guests: [Workbench.Guest]) throws -> Double {
+    let ping = try Program("ping")
+    let stopwatch = Stopwatch()
+    kill(try RunningProcess(named: "chaos-backend").id, SIGKILL)
+    // The one that is heard last decides, so that asking the others in turn costs nothing.
+    for guest in guests {
+      while (try? ping.run(["-q", "-c", "1", "-W", "1", guest.address])) == nil {
+        guard stopwatch.seconds < limit else { throw Failure("\(guest.name) does not answer any more") }
+      }
+    }
+    return stopwatch.milliseconds
+  }
+
+  static func ofDaemon(_ client: inout ChaosClient, _ guests: [Workbench.Guest]) throws -> Double {
+    let process = try RunningProcess(named: "chaosd")
+    let arguments = try readFile("/proc/\(process.id)/cmdline").split(separator: 0).map {
+      String(decoding: $0, as: UTF8.self)
+    }
+    let daemon = try Program("chaosd")
+    let stopwatch = Stopwatch()
+    kill(process.id, SIGKILL)
+    while kill(process.id, 0) == 0 && !isDead(process.id) { usleep(1000) }
+    // Where a service manager starts one too, the one that comes second sees that and ends.
+    let log = open("/var/log/chaos/chaosd.log", O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0o640)
+    guard log >= 0 else { throw Failure(doing: "open chaosd's log") }
+    defer { close(log) }
+    _ = try daemon.start(Array(arguments.dropFirst()), writingTo: log)
+    while (try? client.guests().count) != guests.count {
+      guard stopwatch.seconds < limit else { throw Failure("chaosd does not list \(guests.count) guests") }
+      usleep(2000)
+    }
+    return stopwatch.milliseconds
+  }
+
+  /// Whether a process is a zombie, whose locks are gone.
+  private static func isDead(_ process: pid_t) -> Bool {
+    let status = (try? readFile("/proc/\(process)/status")) ?? []
+    return String(decoding: status, as: UTF8.self).contains("State:\tZ")
+  }
+}
