@@ -95,7 +95,8 @@ private let messages: [[UInt8]] = {
   let domain = DomainID(rawValue: 7)
   let key = ControlProtocol.DomainKey(domain: domain, handle: DomainHandle(Array(0xa0...0xaf))!)
   let status = ControlProtocol.Status(
-    key: key, status: 1, acknowledged: 2, brokenVifs: [ControlProtocol.BrokenVif(slot: 3, reason: .rings)])
+    key: key, status: 1, acknowledged: 2, vifs: [0, 3],
+    brokenVifs: [ControlProtocol.BrokenVif(slot: 3, reason: .rings)])
   let vif = ControlProtocol.Vif(slot: 0, windowFrames: 64, features: 3)
   let requests: [ControlProtocol.Request] = [
     .attach(key, vifs: [vif], partial: true), .detach(key), .resetVif(key, slot: 2), .rename(key, to: key.handle),

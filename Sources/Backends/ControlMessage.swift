@@ -20,7 +20,7 @@ public enum ControlProtocol {
   }
 
   /// Longest message in bytes.
-  public static let maxMessage = 32768
+  public static let maxMessage = 36864
 
   public typealias DomainKey = DomainIdentity
 
@@ -105,10 +105,15 @@ public enum ControlProtocol {
     /// Request bits the guest has taken up. Written by the guest. In an event also bits that it had set since the
     /// event before, if only for a moment.
     public var acknowledged: UInt32
+    /// Slots of the vifs that the back-end has, broken ones too; nil where its version does not say.
+    public var vifs: Set<Int>?
     /// In the order of their slots, each once.
     public var brokenVifs: [BrokenVif]
 
-    public init(key: DomainKey, status: UInt32, acknowledged: UInt32, brokenVifs: [BrokenVif] = []) {
+    public init(
+      key: DomainKey, status: UInt32, acknowledged: UInt32, vifs: Set<Int>? = [], brokenVifs: [BrokenVif] = []
+    ) {
+      self.vifs = vifs
       self.key = key
       self.status = status
       self.acknowledged = acknowledged
@@ -163,6 +168,7 @@ private struct Writer {
     put(status.status)
     put(status.acknowledged)
     guard version != .one else { return }
+    put((status.vifs ?? []).reduce(UInt16(0)) { $0 | 1 << UInt16($1) })
     // One mask of slots a reason, so that all statuses have one length.
     for reason in ControlProtocol.BrokenVif.Reason.allCases {
       put(status.brokenVifs.reduce(UInt16(0)) { $1.reason == reason ? $0 | 1 << UInt16($1.slot) : $0 })
@@ -212,7 +218,13 @@ private struct Reader {
 
   mutating func status() throws(ControlMessageError) -> ControlProtocol.Status {
     var status = ControlProtocol.Status(key: try key(), status: try integer(), acknowledged: try integer())
-    if version != .one { status.brokenVifs = try brokenVifs() }
+    status.vifs = nil
+    if version != .one {
+      let mask: UInt16 = try integer()
+      guard mask & 0x8000 == 0 else { throw ControlMessageError() }
+      status.vifs = Set((0..<15).filter { mask & 1 << UInt16($0) != 0 })
+      status.brokenVifs = try brokenVifs()
+    }
     return status
   }
 

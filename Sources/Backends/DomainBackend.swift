@@ -251,7 +251,7 @@ final class DomainBackend {
       vif.broken.map { ControlProtocol.BrokenVif(slot: UInt8(slot), reason: $0) }
     }
     return ControlProtocol.Status(
-      key: key, status: guestState.status, acknowledged: guestState.acknowledged,
+      key: key, status: guestState.status, acknowledged: guestState.acknowledged, vifs: Set(vifs.keys),
       brokenVifs: broken.sorted { $0.slot < $1.slot })
   }
 }

@@ -15,7 +15,8 @@ public final class BackendAttachment: Sendable {
   private let logs: String
   /// Folder of the console logs of guests that ended.
   private let endedLogs: String
-  /// Every tap that this process made and did not delete: until its record is written nothing else speaks of it.
+  /// Every tap that this process made and did not delete: until its record is written nothing else speaks of it. One
+  /// whose making failed is left in it, which costs a number.
   private let made = Mutex<Set<InterfaceIndex>>([])
 
   public init(network: HostNetwork, backend: BackendService, logs: String, endedLogs: String) {
@@ -40,10 +41,9 @@ public final class BackendAttachment: Sendable {
   /// Makes a vif's tap, which stays until it is deleted, and opens what serves it.
   func createTap(_ domain: DomainID, slot: Int) throws -> (tap: GuestTap, queue: VifQueue) {
     let name = DomainShell.name(ofTap: slot, of: domain)
-    let (queue, index) = try network.createTap(name)
+    let (queue, index) = try network.createTap(name) { index in made.withLock { _ = $0.insert(index) } }
     let descriptor = Descriptor(adopting: queue)
     let tap = GuestTap(slot: slot, name: name, index: index)
-    made.withLock { _ = $0.insert(index) }
     do {
       return (tap, VifQueue(tap: descriptor, vhost: try Self.openVhost()))
     } catch {
@@ -154,7 +154,13 @@ public final class BackendAttachment: Sendable {
       descriptors: [privcmd.raw, queue.tap.raw, queue.vhost.raw])
   }
 
-  func detachVif(_ identity: DomainIdentity, slot: Int) throws(BackendError) {
+  /// Hands a vif to a back-end that serves its domain and lacks it. It may have it by now.
+  public func reattachVif(_ shell: DomainShell, slot: Int, features: VifFeatures) throws {
+    guard let tap = shell.tap(slot: slot) else { return }
+    try attachVif(shell, slot: slot, features: features, queue: try openQueue(tap))
+  }
+
+  public func detachVif(_ identity: DomainIdentity, slot: Int) throws(BackendError) {
     do {
       try backend.perform(.detachVif(identity, slot: UInt8(slot)))
     } catch {

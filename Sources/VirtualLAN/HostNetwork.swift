@@ -23,23 +23,28 @@ public final class HostNetwork: Sendable {
 
   /// Creates a persistent tap without an IPv6 address of its own and sets it up, which takes longer than joining
   /// a bridge and is not left to that. Returns its queue's descriptor, which the caller owns, and its index.
-  public func createTap(_ name: InterfaceName) throws(NetlinkError) -> (queue: CInt, index: InterfaceIndex) {
-    let tap = try Tap.create(name: name)
-    guard let index = InterfaceIndex(of: name) else {
-      throw .noSuchInterface(operation: "create tap", name: name)
-    }
-    do {
+  ///
+  /// - Parameter note: told of the index before the tap carries the mark of a guest's: who looks for taps that nothing
+  ///   speaks of does not find this one.
+  public func createTap(
+    _ name: InterfaceName, note: (InterfaceIndex) -> Void = { _ in }
+  ) throws(NetlinkError) -> (queue: CInt, index: InterfaceIndex) {
+    var made: InterfaceIndex?
+    let tap = try Tap.create(name: name) { () throws(NetlinkError) in
+      guard let index = InterfaceIndex(of: name) else {
+        throw .noSuchInterface(operation: "create tap", name: name)
+      }
+      made = index
+      note(index)
       // Outside of a bridge, which somebody may delete under it, it would be the guest's door to the host.
       let change = LinkChange(
         addressGeneration: LinkChange.AddressGeneration.none, address: Self.tapAddress, group: Self.tapGroup,
         ipv4: BridgeSeal.ipv4)
       // Two messages: the kernel would set it up before it heard that no address is wanted.
       try perform([.changeLink(.index(index), change), .changeLink(.index(index), LinkChange(isUp: true))])
-    } catch {
-      try? delete([index])
-      throw error
     }
-    return (tap.takeDescriptor(), index)
+    guard let made else { throw .noSuchInterface(operation: "create tap", name: name) }
+    return (tap.takeDescriptor(), made)
   }
 
   /// A new descriptor of an existing tap's queue, for a back-end that lost its own.

@@ -18,9 +18,13 @@ public struct Tap: ~Copyable {
   ///
   /// On failure nothing of it is left.
   ///
-  /// - Throws: `NetlinkError.call`; with EBUSY when an interface has that name, whatever its kind.
-  public static func create(name: InterfaceName) throws(NetlinkError) -> Tap {
+  /// - Parameter prepare: what is done with the interface before it stays: a kill until then leaves nothing of it.
+  /// - Throws: `NetlinkError.call`, with EBUSY when an interface has that name, whatever its kind; what `prepare` throws.
+  public static func create(
+    name: InterfaceName, _ prepare: () throws(NetlinkError) -> Void = {}
+  ) throws(NetlinkError) -> Tap {
     let queue = try attach(to: name, operation: "create tap", flags: IFF_TUN_EXCL)
+    try prepare()
     // Last of all: until then the interface goes away with the descriptor.
     try check(
       "TUNSETPERSIST", "create tap", "'\(name)'", cnetlink_tun_set_persistent(queue.rawValue, 1))

@@ -10,7 +10,7 @@ import Xen
   private static let handle = DomainHandle(Array(0xa0...0xaf))!
   private static let key = ControlProtocol.DomainKey(domain: DomainID(rawValue: 0x0102), handle: handle)
   private static let status = ControlProtocol.Status(
-    key: key, status: 1, acknowledged: 0x0403_0201,
+    key: key, status: 1, acknowledged: 0x0403_0201, vifs: [0, 9, 14],
     brokenVifs: [
       ControlProtocol.BrokenVif(slot: 0, reason: .rings),
       ControlProtocol.BrokenVif(slot: 9, reason: .unmappedFrame),
@@ -72,8 +72,8 @@ import Xen
     #expect(
       Self.status.encodedEvent()
         == [0x02, 0, 0x01, 0x02, 0x02, 0x01] + Array(0xa0...0xaf) + [0x01, 0, 0, 0, 0x01, 0x02, 0x03, 0x04]
-        // Vif 9 has unmapped frames, none was not started, the rings of 0 and 14 are broken.
-        + [0x00, 0x02, 0x00, 0x00, 0x01, 0x40])
+        // Vifs 0, 9 and 14: 9 has unmapped frames, none was not started, the rings of 0 and 14 are broken.
+        + [0x01, 0x42, 0x00, 0x02, 0x00, 0x00, 0x01, 0x40])
   }
 
   @Test func aVifIsBrokenForOneReasonAndHasASlot() {

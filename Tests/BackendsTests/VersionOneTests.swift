@@ -12,7 +12,8 @@ import Xen
 
   private static let key = ControlProtocol.DomainKey(
     domain: DomainID(rawValue: 0x0102), handle: DomainHandle(Array(0xa0...0xaf))!)
-  private static let status = ControlProtocol.Status(key: key, status: 1, acknowledged: 0x0403_0201)
+  private static let status = ControlProtocol.Status(
+    key: key, status: 1, acknowledged: 0x0403_0201, vifs: nil)
 
   private static let vifs = [
     ControlProtocol.Vif(slot: 0, windowFrames: 64, features: 0x1_2000_8000),

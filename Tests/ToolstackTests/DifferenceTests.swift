@@ -39,7 +39,7 @@ import Xen
   /// A guest with a vif on a bridge, and a shell: all as it should be.
   private var wanted: WantedState {
     var wanted = WantedState()
-    wanted.guests = [.init(identity: Self.guest, taps: [Self.tap], bridges: [0: Self.bridge])]
+    wanted.guests = [.init(identity: Self.guest, taps: [Self.tap], bridges: [0: Self.bridge], vifs: [0])]
     wanted.shells = [.init(identity: Self.shell)]
     wanted.recorded = [Self.guest.handle, Self.shell.handle]
     wanted.taps = [Self.tap.index]
@@ -49,7 +49,7 @@ import Xen
   private var actual: ActualState {
     ActualState(
       domains: [Self.guest: Self.info(Self.guest), Self.shell: Self.info(Self.shell)],
-      served: [Self.guest, Self.shell],
+      served: [Self.guest: [0], Self.shell: [0]],
       links: [
         Self.link(Self.bridgeIndex, Self.bridge, kind: .bridge),
         Self.link(
@@ -132,13 +132,25 @@ import Xen
 
   @Test func whatTheBackEndLacksIsHandedOver() {
     var actual = actual
-    actual.served = []
+    actual.served = [:]
     #expect(Difference.between(wanted, actual) == [.unserved(Self.guest), .unserved(Self.shell)])
     // Under an old handle it is not served either, and the old one is let go of.
     let old = Self.identity(7, 0xc0)
-    actual.served = [old, Self.shell]
+    actual.served = [old: [0], Self.shell: [0]]
     #expect(Difference.between(wanted, actual) == [.unserved(Self.guest), .strangerServed(old)])
     actual.served = nil
+    #expect(Difference.between(wanted, actual) == [])
+  }
+
+  @Test func vifsThatTheBackEndHasTooManyOrTooFewAreFound() {
+    var actual = actual
+    actual.served?[Self.guest] = [1, 3]
+    #expect(
+      Difference.between(wanted, actual) == [
+        .strangerVif(Self.guest, slot: 1), .strangerVif(Self.guest, slot: 3), .unservedVif(Self.guest, slot: 0),
+      ])
+    // A back-end of the version before does not say.
+    actual.served?[Self.guest] = .some(nil)
     #expect(Difference.between(wanted, actual) == [])
   }
 

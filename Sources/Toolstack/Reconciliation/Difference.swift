@@ -21,6 +21,10 @@ enum Difference: Hashable, Sendable {
   case unserved(DomainIdentity)
   /// The back-end serves what is none of ours any more; as long as it maps that, it stays a zombie.
   case strangerServed(DomainIdentity)
+  /// The back-end has a vif that a guest lacks: what a kill in the middle of adding or removing one left.
+  case strangerVif(DomainIdentity, slot: Int)
+  /// The back-end lacks a vif that a guest has.
+  case unservedVif(DomainIdentity, slot: Int)
   /// A guest's tap is not on its bridge.
   case misplacedTap(DomainIdentity, slot: Int)
   /// A tap of chaos's that no record speaks of.
@@ -39,6 +43,8 @@ struct WantedState: Sendable {
     var taps: [GuestTap] = []
     /// Slots whose tap belongs on a bridge that is not a LAN's. LANs look after their own members.
     var bridges: [Int: InterfaceName] = [:]
+    /// Slots of a guest's vifs; nil: not compared.
+    var vifs: Set<Int>?
     var isEnding = false
     /// Known to run no more, and kept.
     var isStopped = false
@@ -62,7 +68,7 @@ struct WantedState: Sendable {
 /// What is. Nil: was not asked this time, or did not answer.
 struct ActualState: Sendable {
   var domains: [DomainIdentity: DomainInfo]
-  var served: Set<DomainIdentity>?
+  var served: [DomainIdentity: Set<Int>?]?
   var links: [Link]?
   /// Handles that a console log is called by.
   var logs: [DomainHandle]?
@@ -99,10 +105,15 @@ extension Difference {
   private static func inBackend(_ wanted: WantedState, _ actual: ActualState) -> [Difference] {
     guard let served = actual.served else { return [] }
     var found: [Difference] = []
-    for domain in wanted.guests + wanted.shells where !domain.isEnding && !served.contains(domain.identity) {
+    for domain in wanted.guests + wanted.shells where !domain.isEnding && served[domain.identity] == nil {
       if let info = actual.domains[domain.identity], !info.isDying { found.append(.unserved(domain.identity)) }
     }
-    for identity in served where !wanted.unreadable.contains(identity.handle) {
+    for guest in wanted.guests where !guest.isEnding {
+      guard let slots = served[guest.identity] ?? nil, let wanted = guest.vifs else { continue }
+      found += slots.subtracting(wanted).sorted().map { .strangerVif(guest.identity, slot: $0) }
+      found += wanted.subtracting(slots).sorted().map { .unservedVif(guest.identity, slot: $0) }
+    }
+    for identity in served.keys where !wanted.unreadable.contains(identity.handle) {
       let isThere = actual.domains[identity].map { !$0.isDying } ?? false
       if !isThere || !wanted.recorded.contains(identity.handle) { found.append(.strangerServed(identity)) }
     }

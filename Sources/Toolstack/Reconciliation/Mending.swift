@@ -31,12 +31,13 @@ extension Toolstack {
     domain.isEnding = guest.isEnding
     domain.isStopped = guest.stopped != nil
     domain.isRestartDue = guest.isRestartDue
+    domain.vifs = Set(guest.record.vifs.map(\.slot))
     for vif in guest.record.vifs where vif.lan == nil { domain.bridges[vif.slot] = vif.bridge }
     return domain
   }
 
   private func actualState(_ scope: Reconciler.Scope) -> ActualState? {
-    var served: Set<DomainIdentity>?
+    var served: [DomainIdentity: Set<Int>?]?
     if scope == .everything { served = servedNow() }
     guard let domains = try? hypervisor.domainsByIdentity() else { return nil }
     var actual = ActualState(domains: domains, served: served)
@@ -47,14 +48,14 @@ extension Toolstack {
   }
 
   /// What the back-end serves, having noted what guests said of themselves; nil when it does not answer.
-  private func servedNow() -> Set<DomainIdentity>? {
+  private func servedNow() -> [DomainIdentity: Set<Int>?]? {
     guard let statuses = try? attachment.served() else { return nil }
     for status in statuses {
       if let guest = registry[status.key.handle], guest.identity == status.key {
         guest.update(status: status.status)
       }
     }
-    return Set(statuses.map(\.key))
+    return Dictionary(statuses.map { ($0.key, $0.vifs) }, uniquingKeysWith: { first, _ in first })
   }
 
   /// Notes what a guest says of itself, and what the back-end says of its vifs.
@@ -80,6 +81,8 @@ extension Toolstack {
     case .abandoned(let handle): try unmakeAbandoned(handle)
     case .unserved(let identity): try serve(identity)
     case .strangerServed(let identity): try attachment.detach(identity)
+    case .strangerVif(let identity, let slot): try letGo(ofVif: slot, of: identity)
+    case .unservedVif(let identity, let slot): try serve(vif: slot, of: identity)
     case .misplacedTap(let identity, let slot): try putBack(identity, slot)
     case .strayTap(let index, _): try attachment.deleteStray(index)
     case .strayLog(let handle): attachment.removeLog(handle)
@@ -142,6 +145,24 @@ extension Toolstack {
         throw error
       }
       if !pool.adopt(shell) { builder.abandon(shell) }
+    }
+  }
+
+  /// Has the back-end let go of a vif that the guest still lacks.
+  private func letGo(ofVif slot: Int, of identity: DomainIdentity) throws {
+    try guest(identity)?.ifIdle {
+      guard let guest = guest(identity), !guest.record.vifs.contains(where: { $0.slot == slot }) else { return }
+      try attachment.detachVif(identity, slot: slot)
+    }
+  }
+
+  /// Hands the back-end a vif that the guest still has.
+  private func serve(vif slot: Int, of identity: DomainIdentity) throws {
+    try guest(identity)?.ifIdle {
+      guard let guest = guest(identity), let vif = guest.record.vifs.first(where: { $0.slot == slot }) else {
+        return
+      }
+      try attachment.reattachVif(guest.shell, slot: slot, features: VifFeatures(rawValue: vif.features))
     }
   }
 

@@ -149,7 +149,7 @@ extension Difference: CustomStringConvertible {
   var takesLong: Bool {
     switch self {
     case .stopped, .restartDue, .unstarted, .unfinishedEnd, .lostShell, .abandoned: true
-    case .unserved, .strangerServed, .misplacedTap, .strayTap, .strayLog: false
+    case .unserved, .strangerServed, .strangerVif, .unservedVif, .misplacedTap, .strayTap, .strayLog: false
     }
   }
 
@@ -158,7 +158,7 @@ extension Difference: CustomStringConvertible {
     switch self {
     case .stopped, .restartDue, .unstarted, .unfinishedEnd, .lostShell, .abandoned: true
     case .misplacedTap, .strayTap: scope != .domains
-    case .unserved, .strangerServed, .strayLog: scope == .everything
+    case .unserved, .strangerServed, .strangerVif, .unservedVif, .strayLog: scope == .everything
     }
   }
 
@@ -173,6 +173,9 @@ extension Difference: CustomStringConvertible {
     case .abandoned(let handle): "unmake domain \(handle.uuid)"
     case .unserved(let identity): "have chaos-backend serve domain \(identity.domain)"
     case .strangerServed(let identity): "have chaos-backend let go of domain \(identity.domain)"
+    case .strangerVif(let identity, let slot):
+      "have chaos-backend let go of vif \(slot) of domain \(identity.domain)"
+    case .unservedVif(let identity, let slot): "have chaos-backend serve vif \(slot) of domain \(identity.domain)"
     case .misplacedTap(let identity, let slot): "put vif \(slot) of domain \(identity.domain) back on its bridge"
     case .strayTap(_, let name): "delete tap '\(name)', which belongs to no guest"
     case .strayLog(let handle): "delete the console log of \(handle.uuid)"
