@@ -134,7 +134,7 @@ test_uploads_leave_room_on_the_disk() {
   local uploads=/var/lib/chaos/uploads
   upload() { head -c "$1" /dev/zero | code --data-binary @- 'http://c/v1/images?kind=ramdisk'; }
   mount -t tmpfs -o size=1m none $uploads
-  status=$(upload 500000) full=$(upload 400000) refusal=$(jq -r .error.code /tmp/body) kept=$(ls -A $uploads | wc -l)
+  status=$(upload 500000) full=$(upload 600000) refusal=$(jq -r .error.code /tmp/body) kept=$(ls -A $uploads | wc -l)
   umount -l $uploads
   expect_equal 'status of what fits' 201 "$status"
   expect_equal 'status of what would fill it' 507 "$full"

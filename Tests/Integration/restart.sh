@@ -268,12 +268,12 @@ test_failed_step_is_undone() {
 
 test_client_that_goes_away_gets_its_guests() {
   guests() { chaos list -q | wc -l; }
-  chaos create --image $host_image --memory 4 --count 20 --name left >/dev/null &
+  chaos create --image $host_image --memory 4 --count 60 --name left >/dev/null &
   client=$!
   begun() { (($(guests) > 0)); }
   wait_until 60 begun
   kill -9 $client
-  (($(guests) < 20)) || fail 'the client was not killed in the middle'
-  all() { (($(guests) == 20)); }
+  (($(guests) < 60)) || fail 'the client was not killed in the middle'
+  all() { (($(guests) == 60)); }
   wait_until 60 all
 }
