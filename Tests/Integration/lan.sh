@@ -384,8 +384,9 @@ test_attached_interface_is_what_it_is_not_what_it_is_called() {
   [[ ! -e /sys/class/net/nic9/master ]] || fail 'a detached interface is on the LAN'
   # One that got an address of the host meanwhile stays where it is.
   chaos lan attach blue nic9 >/dev/null
-  ip link set nic9 nomaster
+  # The address first: without one it is put back on the LAN at once.
   ip addr add 10.99.0.1/24 dev nic9
+  ip link set nic9 nomaster
   chaos lan peer add blue 10.98.0.2
   [[ ! -e /sys/class/net/nic9/master ]] || fail 'the host is cut off'
   wait_until 20 eval '[[ $(lan blue .state) == waiting ]]'
