@@ -2,6 +2,7 @@ import CDevicePage
 import ChaosAPI
 import Glibc
 import ShellPool
+import StateFiles
 import Threads
 import Xen
 
@@ -127,12 +128,7 @@ extension Toolstack {
   public func destroy(_ reference: String, _ blocking: borrowing Blocking) throws(APIError) {
     // One that is only to be started is not wanted any more.
     if let note = pending.find(reference), registry[note.handle] == nil {
-      do {
-        try wanted.remove(note.handle)
-        try pending.remove(note.handle)
-      } catch {
-        throw APIError(error)
-      }
+      do { try forget(note.handle) } catch { throw APIError(error) }
       return
     }
     try destroy(try registry.find(reference), blocking)
@@ -141,7 +137,7 @@ extension Toolstack {
   func destroy(_ guest: Guest, _ blocking: borrowing Blocking) throws(APIError) {
     do {
       try guest.serially(blocking) {
-        try wanted.remove(guest.handle)
+        try forget(guest.handle)
         try unmake(guest, reason: .destroyed)
       }
     } catch {
@@ -156,9 +152,10 @@ extension Toolstack {
     // In one order, whoever asks: two of these must not wait for each other's guests.
     var guests = registry.guests.sorted { $0.handle.uuid < $1.handle.uuid }[...]
     do {
+      for note in pending.all where registry[note.handle] == nil { try forget(note.handle) }
       while !guests.isEmpty {
         try holding(guests.prefix(Self.destroyedTogether), blocking) { guests in
-          for guest in guests { try wanted.remove(guest.handle) }
+          for guest in guests { try forget(guest.handle) }
           let failed = try unmake(guests, reason: .destroyed)
           destroyed += guests.count - failed.count
           first = first ?? failed.values.first
@@ -173,6 +170,12 @@ extension Toolstack {
   }
 
   private static let destroyedTogether = 32
+
+  /// Destroyed is not wanted: not now, and not after the next boot.
+  private func forget(_ handle: DomainHandle) throws(StateFile.Failure) {
+    try wanted.remove(handle)
+    try pending.remove(handle)
+  }
 
   /// Runs an operation on several guests' queues at a time; those that have ended are left out.
   private func holding(

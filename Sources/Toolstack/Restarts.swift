@@ -119,15 +119,17 @@ extension Toolstack {
   /// Starts a guest that a note speaks of; for the reconciler.
   func start(_ handle: DomainHandle) throws {
     guard let note = pending[handle] else { return }
-    if registry[handle] == nil {
-      // Of the domain before it nothing may be left.
-      guard !records.all.contains(where: { $0.handle == handle }) else { return }
-      do throws(APIError) {
-        _ = try make(note)
-      } catch {
-        // Somebody may have made it meanwhile.
-        if registry[handle] == nil { throw error }
-      }
+    if let guest = registry[handle] {
+      // A guest that is being made again right now, or whose old domain does not go, needs its note still.
+      return try guest.ifIdle { if !guest.isEnding { try pending.remove(handle) } }
+    }
+    // Of the domain before it nothing may be left.
+    guard !records.all.contains(where: { $0.handle == handle }) else { return }
+    do throws(APIError) {
+      _ = try make(note)
+    } catch {
+      // Somebody may have made it meanwhile.
+      if registry[handle] == nil { throw error }
     }
     try pending.remove(handle)
   }
