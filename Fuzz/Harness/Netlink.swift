@@ -26,11 +26,11 @@ extension Target {
 /// What is read is what such a thing can be.
 private func check(_ content: NetlinkReply.Content) {
   switch content {
-  case .link(let link):
+  case .link(let link), .linkRemoved(let link):
     expect(InterfaceName(bytes: link.name.bytes) == link.name, "\(link)")
-  case .address(let address):
+  case .address(let address), .addressRemoved(let address):
     expect(IPInterface(address.address.description) == address.address, "\(address) does not come back")
-  case .route(let route):
+  case .route(let route), .routeRemoved(let route):
     expect(route.destination.map { IPInterface($0.description) == $0 } ?? true, "\(route) does not come back")
   case .forwarding(let entry), .forwardingRemoved(let entry):
     expect((entry.scope == .master) == (entry.master != nil), "\(entry)")
@@ -40,7 +40,7 @@ private func check(_ content: NetlinkReply.Content) {
     expect((chain.table + chain.name).utf8.allSatisfy { $0 >= 0x20 }, "\(chain) is more than one line")
   case .acknowledgement(let code, let words), .done(let code, let words):
     expect(code >= 0 && words?.utf8.allSatisfy { $0 >= 0x20 } ?? true, "\(code) \(words ?? "")")
-  case .rule, .other:
+  case .filter, .rule, .other:
     break
   }
 }
