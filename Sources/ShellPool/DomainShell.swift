@@ -61,8 +61,11 @@ public final class DomainShell: Sendable {
   /// What is written down of the domain in a phase.
   public func record(_ phase: DomainRecord.Phase, guest: GuestRecord? = nil) -> DomainRecord {
     let frame = pages.withLock { $0.startInfoFrame }
+    // The tap of a vif that a guest is losing is no longer spoken of: after a kill it is found as stray.
+    let slots = guest.map { Set($0.vifs.map(\.slot)) }
     return DomainRecord(
-      handle: handle, domain: domain, phase: phase, flavour: flavour, taps: taps, guest: guest,
+      handle: handle, domain: domain, phase: phase, flavour: flavour,
+      taps: taps.filter { slots?.contains($0.slot) ?? true }, guest: guest,
       startInfoFrame: frame == Slots.startInfoFrame ? nil : frame)
   }
 
