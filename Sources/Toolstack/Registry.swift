@@ -111,11 +111,6 @@ final class Registry: Sendable {
     }
   }
 
-  /// Removes the guest of that handle, if it got as far as being known.
-  func remove(_ handle: DomainHandle) {
-    if let guest = self[handle] { remove(guest) }
-  }
-
   subscript(handle: DomainHandle) -> Guest? { state.withLock { $0.byHandle[handle] } }
 
   /// The guest a caller means: by domain ID (all digits), UUID or name.
