@@ -19,7 +19,7 @@ struct Measurement {
   /// In the order that they are taken and reported.
   static var all: [Measurement] {
     processStarts + createsByCommand + callsToAPI + counts + packets + memoryFloor + cpuByPhase + lans
-      + burst + recovery + sustained + createsByXL + sustainedByXL
+      + burst + flatness + recovery + sustained + createsByXL + sustainedByXL
   }
 
   /// Those of them that have a wanted row.

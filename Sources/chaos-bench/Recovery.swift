@@ -6,16 +6,12 @@ extension Measurement {
   static var recovery: [Measurement] {
     let headings = [
       Heading(
-        "recover-backend", .milliseconds, "chaos-backend killed until the last of the guests answers a ping again"),
+        "recover-backend", .milliseconds, "chaos-backend killed until the last of the guests answers again"),
       Heading("recover-daemon", .milliseconds, "chaosd killed, and started at once, until it lists all guests"),
     ]
     return [
       Measurement(headings, samples: 100, quick: 16) { bench, samples in
-        let guests = bench.newGuests(samples)
-        for guest in guests {
-          try bench.create(guest, from: .none)
-          try bench.settle(guest)
-        }
+        let guests = try bench.makeBystanders(samples)
         let backend = try Recovery.ofBackend(guests)
         let daemon = try Recovery.ofDaemon(&bench.client, guests)
         let note = "\(samples) guests"
@@ -30,14 +26,18 @@ private enum Recovery {
   private static let limit = 120.0
 
   static func ofBackend(_ guests: [Workbench.Guest]) throws -> Double {
-    let ping = try Program("ping")
+    let sweep = try UDPSweep()
+    let addresses = guests.map(\.address)
+    if let silent = sweep.untilAnswered(addresses, seconds: limit).first {
+      throw Failure("\(silent) does not answer before anything was killed")
+    }
     let stopwatch = Stopwatch()
-    kill(try RunningProcess(named: "chaos-backend").id, SIGKILL)
-    // The one that is heard last decides, so that asking the others in turn costs nothing.
-    for guest in guests {
-      while (try? ping.run(["-q", "-c", "1", "-W", "1", guest.address])) == nil {
-        guard stopwatch.seconds < limit else { throw Failure("\(guest.name) does not answer any more") }
-      }
+    let process = try RunningProcess(named: "chaos-backend").id
+    kill(process, SIGKILL)
+    // Its last moments must not count as an answer.
+    while kill(process, 0) == 0 && !isDead(process) { usleep(1000) }
+    if let silent = sweep.untilAnswered(addresses, seconds: limit).first {
+      throw Failure("\(silent) does not answer any more")
     }
     return stopwatch.milliseconds
   }

@@ -10,6 +10,8 @@ final class Workbench {
   static let group = 8
   /// The most shells kept: more would measure a pool that nobody keeps.
   static let shells = 16
+  /// Guests on one of the bridges of many: what one of them broadcasts wakes all the others there.
+  static let neighbours = 50
   private static let prefix = "chaos-bench-"
   /// The interface that LANs are sent from, and its address.
   private static let underlay = "chaos-bench-lan"
@@ -24,6 +26,8 @@ final class Workbench {
   private var alive: Set<String> = []
   private var made = 0
   private var laid: Set<String> = []
+  /// Bridges of guests that stand by, by name.
+  private var moreBridges: Set<String> = []
 
   init(_ options: Options) {
     self.options = options
@@ -36,15 +40,16 @@ final class Workbench {
     let address: String
     /// On this LAN instead of the bridge.
     var lan: String?
+    var bridge = Workbench.bridge
 
-    var vif: String { "bridge=\(Workbench.bridge),ip=\(address)/16" }
+    var vif: String { "bridge=\(bridge),ip=\(address)/16" }
 
     func request(
       pool: Bool = true, memoryMiB: Int = Workbench.memoryMiB, paused: Bool = false
     ) -> CreateRequest {
       CreateRequest(
         name: name, image: Workbench.image, memoryMiB: memoryMiB, paused: paused,
-        vifs: [VifRequest(ip: "\(address)/16", bridge: lan == nil ? Workbench.bridge : nil, lan: lan)], pool: pool)
+        vifs: [VifRequest(ip: "\(address)/16", bridge: lan == nil ? bridge : nil, lan: lan)], pool: pool)
     }
   }
 
@@ -60,7 +65,7 @@ final class Workbench {
     clear()
     try? usePool(.none)
     try? client.removeImage(Self.image)
-    for link in [Self.bridge, Self.underlay] where access("/sys/class/net/\(link)", F_OK) == 0 {
+    for link in [Self.bridge, Self.underlay] + moreBridges where access("/sys/class/net/\(link)", F_OK) == 0 {
       _ = try? Program("ip").run(["link", "delete", link])
     }
   }
@@ -84,10 +89,14 @@ final class Workbench {
 
   private func makeBridge() throws {
     if access("/sys/class/net/\(Self.bridge)", F_OK) == 0 { return }
+    try make(bridge: Self.bridge, address: "10.231.0.1/16")
+  }
+
+  private func make(bridge: String, address: String) throws {
     let ip = try Program("ip")
-    try ip.run(["link", "add", Self.bridge, "type", "bridge"])
-    try ip.run(["address", "add", "10.231.0.1/16", "dev", Self.bridge])
-    try ip.run(["link", "set", Self.bridge, "up"])
+    try ip.run(["link", "add", bridge, "type", "bridge"])
+    try ip.run(["address", "add", address, "dev", bridge])
+    try ip.run(["link", "set", bridge, "up"])
   }
 
   // MARK: Guests
@@ -102,6 +111,30 @@ final class Workbench {
   }
 
   func newGuests(_ count: Int, on lan: String? = nil) -> [Guest] { (0..<count).map { _ in newGuest(on: lan) } }
+
+  /// Makes many guests that stand by and answer, on bridges of their own with few guests each, and waits for them.
+  func makeBystanders(_ count: Int) throws -> [Guest] {
+    let guests = try (0..<count).map { number in
+      let (bridge, host) = (number / Self.neighbours, number % Self.neighbours)
+      return try newBystander("chaos-bench\(bridge)", network: "10.\(64 + bridge).0", host: 2 + host)
+    }
+    for guest in guests {
+      try create(guest, from: .none)
+      try settle(guest)
+    }
+    return guests
+  }
+
+  private func newBystander(_ bridge: String, network: String, host: Int) throws -> Guest {
+    if access("/sys/class/net/\(bridge)", F_OK) != 0 {
+      try make(bridge: bridge, address: "\(network).1/16")
+      moreBridges.insert(bridge)
+    }
+    made += 1
+    let guest = Guest(name: "\(Self.prefix)\(made)", address: "\(network).\(host)", bridge: bridge)
+    alive.insert(guest.name)
+    return guest
+  }
 
   @discardableResult
   func create(_ guest: Guest, from kind: ShellKind, paused: Bool = false) throws -> CreateResult {
