@@ -83,12 +83,22 @@ public final class BackendClient: Sendable {
     var result: [ControlProtocol.Status] = []
     var from = DomainID.dom0
     while true {
-      guard case .domains(let part) = try perform(.list(from: from)), let last = part.last else { return result }
+      guard case .domains(let part) = try list(from: from), let last = part.last else { return result }
       result += part
       // The back-end runs with fewer rights than this process: it must not lead it round in circles.
       let number = last.key.domain.rawValue
       if part.count < 1000 || number < from.rawValue || number == .max { return result }
       from = DomainID(rawValue: number + 1)
+    }
+  }
+
+  /// Listing changes nothing, so that one that just died may be asked again, which starts another.
+  private func list(from: DomainID) throws(BackendError) -> ControlProtocol.Reply {
+    do {
+      return try perform(.list(from: from))
+    } catch {
+      guard Self.meansNoneListens(error.errno) else { throw error }
+      return try perform(.list(from: from))
     }
   }
 

@@ -18,6 +18,7 @@ public final class BackendAttachment: Sendable {
   /// Every tap that this process made and did not delete: until its record is written nothing else speaks of it. One
   /// whose making failed is left in it, which costs a number.
   private let made = Mutex<Set<InterfaceIndex>>([])
+  private let kept = KeptQueues()
 
   public init(network: HostNetwork, backend: BackendService, logs: String, endedLogs: String) {
     self.network = network
@@ -28,24 +29,14 @@ public final class BackendAttachment: Sendable {
 
   // MARK: Queues
 
-  /// A tap queue and a vhost-net instance, both open; closed when dropped.
-  final class VifQueue: Sendable {
-    let tap, vhost: Descriptor
-
-    init(tap: consuming Descriptor, vhost: consuming Descriptor) {
-      self.tap = tap
-      self.vhost = vhost
-    }
-  }
-
   /// Makes a vif's tap, which stays until it is deleted, and opens what serves it.
   func createTap(_ domain: DomainID, slot: Int) throws -> (tap: GuestTap, queue: VifQueue) {
     let name = DomainShell.name(ofTap: slot, of: domain)
     let (queue, index) = try network.createTap(name) { index in made.withLock { _ = $0.insert(index) } }
-    let descriptor = Descriptor(adopting: queue)
+    let open = VifQueue.OpenTap(Descriptor(adopting: queue))
     let tap = GuestTap(slot: slot, name: name, index: index)
     do {
-      return (tap, VifQueue(tap: descriptor, vhost: try Self.openVhost()))
+      return (tap, VifQueue(tap: open, vhost: try Self.openVhost()))
     } catch {
       try deleteTaps([tap])
       throw error
@@ -55,6 +46,7 @@ public final class BackendAttachment: Sendable {
   /// Deletes taps, which may be gone already.
   func deleteTaps(_ taps: [GuestTap]) throws(NetlinkError) {
     let indexes = taps.map(\.index)
+    kept.drop(indexes)
     try network.delete(indexes)
     made.withLock { $0.subtract(indexes) }
   }
@@ -65,8 +57,15 @@ public final class BackendAttachment: Sendable {
   /// The taps that this process made and did not delete.
   public var madeTaps: Set<InterfaceIndex> { made.withLock { $0 } }
 
+  /// A queue for a tap that nobody serves any more.
   private func openQueue(_ tap: GuestTap) throws -> VifQueue {
-    VifQueue(tap: Descriptor(adopting: try network.openTap(tap.name)), vhost: try Self.openVhost())
+    let open: VifQueue.OpenTap
+    if let kept = kept.take(tap.index) {
+      open = kept
+    } else {
+      open = VifQueue.OpenTap(Descriptor(adopting: try network.openTap(tap.name)))
+    }
+    return VifQueue(tap: open, vhost: try Self.openVhost())
   }
 
   private static func openVhost() throws(BackendError) -> Descriptor {
@@ -87,7 +86,9 @@ public final class BackendAttachment: Sendable {
     let vifs = shell.taps.map { shell.flavour.vif(slot: $0.slot, features: features) }
     try backend.perform(
       .attach(shell.identity, vifs: vifs, partial: partial),
-      descriptors: [privcmd.raw, channels.raw, log.raw] + queues.flatMap { [$0.tap.raw, $0.vhost.raw] })
+      descriptors: [privcmd.raw, channels.raw, log.raw]
+        + queues.flatMap { [$0.tap.descriptor.raw, $0.vhost.raw] })
+    for (tap, queue) in zip(shell.taps, queues) { kept.keep(queue, of: tap.index) }
   }
 
   /// Hands a domain to a back-end that does not serve it yet, because its predecessor died.
@@ -96,6 +97,12 @@ public final class BackendAttachment: Sendable {
   }
 
   /// Has the back-end let go of a domain. Not an error when it does not serve it.
+  func detach(_ shell: DomainShell) throws(BackendError) {
+    kept.drop(shell.taps.map(\.index))
+    try detach(shell.identity)
+  }
+
+  /// Has the back-end let go of a domain that it should not serve.
   public func detach(_ identity: DomainIdentity) throws(BackendError) {
     do {
       try backend.perform(.detach(identity))
@@ -116,7 +123,7 @@ public final class BackendAttachment: Sendable {
       try backend.perform(.rename(shell.identity, to: handle))
     } catch  where error.errno == EOPNOTSUPP {
       // A back-end of the version before: the shell has not run, so that it can be handed over again.
-      try detach(shell.identity)
+      try detach(shell)
       rename(logPath(shell.handle), logPath(handle))
       try reattach(shell.standIn(handle), features: features)
       return
@@ -151,7 +158,8 @@ public final class BackendAttachment: Sendable {
     let privcmd = Descriptor(adopting: try RestrictedDevices.openPrivcmd(for: shell.domain))
     try backend.perform(
       .attachVif(shell.identity, shell.flavour.vif(slot: slot, features: features)),
-      descriptors: [privcmd.raw, queue.tap.raw, queue.vhost.raw])
+      descriptors: [privcmd.raw, queue.tap.descriptor.raw, queue.vhost.raw])
+    if let tap = shell.tap(slot: slot) { kept.keep(queue, of: tap.index) }
   }
 
   /// Hands a vif to a back-end that serves its domain and lacks it. It may have it by now.
@@ -160,6 +168,12 @@ public final class BackendAttachment: Sendable {
     try attachVif(shell, slot: slot, features: features, queue: try openQueue(tap))
   }
 
+  func detachVif(_ shell: DomainShell, slot: Int) throws(BackendError) {
+    if let tap = shell.tap(slot: slot) { kept.drop(CollectionOfOne(tap.index)) }
+    try detachVif(shell.identity, slot: slot)
+  }
+
+  /// Has the back-end let go of a vif that its guest lacks.
   public func detachVif(_ identity: DomainIdentity, slot: Int) throws(BackendError) {
     do {
       try backend.perform(.detachVif(identity, slot: UInt8(slot)))
@@ -169,10 +183,15 @@ public final class BackendAttachment: Sendable {
   }
 
   /// Begins a vif anew; its tap stays.
-  public func resetVif(_ identity: DomainIdentity, slot: Int) throws {
-    let privcmd = Descriptor(adopting: try RestrictedDevices.openPrivcmd(for: identity.domain))
+  public func resetVif(_ shell: DomainShell, slot: Int) throws {
+    guard let tap = shell.tap(slot: slot) else { return }
+    let privcmd = Descriptor(adopting: try RestrictedDevices.openPrivcmd(for: shell.domain))
+    // The back-end's own is to be the last reference to the old instance.
+    let open = kept.take(tap.index)
     let vhost = try Self.openVhost()
-    try backend.perform(.resetVif(identity, slot: UInt8(slot)), descriptors: [privcmd.raw, vhost.raw])
+    try backend.perform(
+      .resetVif(shell.identity, slot: UInt8(slot)), descriptors: [privcmd.raw, vhost.raw])
+    if let open { kept.keep(VifQueue(tap: open, vhost: vhost), of: tap.index) }
   }
 
   // MARK: Logs

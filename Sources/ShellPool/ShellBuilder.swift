@@ -78,7 +78,7 @@ public final class ShellBuilder: Sendable {
     try procedure.step(.limit) { try wiring.setLimits(domain, flavour) }
     try procedure.step(.populate) { try wiring.populate(domain, flavour) }
     try procedure.step(.wire) { try wiring.wire(domain, flavour) }
-    var queues: [BackendAttachment.VifQueue] = []
+    var queues: [VifQueue] = []
     for slot in 0..<flavour.vifs {
       try procedure.step(.createTap) {
         let made = try attachment.createTap(domain, slot: slot)
@@ -234,13 +234,13 @@ public final class ShellBuilder: Sendable {
     try procedure.step(.attachVif) {
       try attachment.attachVif(shell, slot: slot, features: features, queue: queue)
     } undo: { _ in
-      try? self.attachment.detachVif(shell.identity, slot: slot)
+      try? self.attachment.detachVif(shell, slot: slot)
     }
   }
 
   /// Takes a vif's back-end and tap away. Safe to repeat.
   public func removeVif(_ shell: DomainShell, slot: Int) throws {
-    try attachment.detachVif(shell.identity, slot: slot)
+    try attachment.detachVif(shell, slot: slot)
     if let tap = shell.tap(slot: slot) { try attachment.deleteTaps([tap]) }
     shell.removeTap(slot: slot)
   }

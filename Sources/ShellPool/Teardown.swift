@@ -71,8 +71,8 @@ public final class Teardown: Sendable {
     // the await below says so.
     var undetached: [DomainIdentity: any Error] = [:]
     try procedure.step(.detachBackend) {
-      for identity in batch.left.map(\.shell.identity) {
-        do { try attachment.detach(identity) } catch { undetached[identity] = error }
+      for shell in batch.left.map(\.shell) {
+        do { try attachment.detach(shell) } catch { undetached[shell.identity] = error }
       }
     }
     try procedure.step(.unmapPages) { for candidate in batch.left { candidate.shell.unmap() } }

@@ -272,7 +272,7 @@ extension Toolstack {
   }
 
   private func lan(ofTap index: InterfaceIndex) -> LANs.LAN? {
-    guard let (guest, slot) = registry.owner(ofTap: index),
+    guard let (guest, slot) = registry.owner(ofTap: index), !guest.isEnding,
       let lan = guest.record.vifs.first(where: { $0.slot == slot })?.lan
     else { return nil }
     return try? lans.find(lan)

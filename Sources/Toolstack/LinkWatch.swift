@@ -21,8 +21,11 @@ final class LinkWatch: Sendable {
       let monitor = try LinkMonitor()
       // Whatever happened before the first notice.
       toolstack.reconciler.lookNow(.links)
+      var bridges = SeenBridges()
       while let notices = try monitor.next() {
-        if notices.contains(where: { toolstack.concerns($0) }) { toolstack.reconciler.lookNow(.links) }
+        // Each is noted, also after one that is reason enough.
+        let reasons = notices.filter { toolstack.concerns($0, &bridges) }
+        if !reasons.isEmpty { toolstack.reconciler.lookNow(.links) }
       }
     } catch {
       toolstack.report("changes of interfaces are not heard of for a moment: \(error)")
@@ -30,16 +33,39 @@ final class LinkWatch: Sendable {
   }
 }
 
+/// The bridges heard of so far that guests belong on: the kernel mentions a bridge whenever a port joins or leaves it, and
+/// only one that is new is a reason to look at all guests.
+private struct SeenBridges {
+  private var indexes: [InterfaceName: InterfaceIndex] = [:]
+
+  mutating func note(_ bridge: Link) { indexes[bridge.name] = bridge.index }
+
+  func knows(_ bridge: Link) -> Bool { indexes[bridge.name] == bridge.index }
+
+  mutating func forget(_ link: Link) { if knows(link) { indexes[link.name] = nil } }
+
+  mutating func forgetAll() { indexes = [:] }
+}
+
 extension Toolstack {
   /// Whether what the kernel tells may mean that a guest or a LAN is not where it belongs. Most of what it tells is
   /// chaos's own doing.
-  fileprivate func concerns(_ notice: LinkChangeNotice) -> Bool {
+  fileprivate func concerns(_ notice: LinkChangeNotice, _ bridges: inout SeenBridges) -> Bool {
+    switch notice {
+    case .lookAtEverything: bridges.forgetAll()
+    case .linkRemoved(let link): bridges.forget(link)
+    default: break
+    }
     if lansConcern(notice) { return true }
     guard case .link(let link) = notice else { return false }
     if let (guest, slot) = registry.owner(ofTap: link.index) {
-      return guest.record.vifs.contains { $0.slot == slot && $0.lan == nil } && link.master == nil
+      // A tap leaves its bridge when its guest ends, too.
+      return link.master == nil && !guest.isEnding
+        && guest.record.vifs.contains { $0.slot == slot && $0.lan == nil }
     }
     // A bridge that was made, or got another name: guests may wait for it.
-    return link.isBridge && registry.isBridgeWanted(link.name)
+    guard link.isBridge, !bridges.knows(link), registry.isBridgeWanted(link.name) else { return false }
+    bridges.note(link)
+    return true
   }
 }

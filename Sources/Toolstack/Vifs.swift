@@ -211,7 +211,7 @@ extension Toolstack {
         guard let vif = guest.record.vifs.first(where: { $0.slot == slot }) else {
           throw APIError(.notFound, "guest '\(guest.name)' has no vif \(slot)", field: "index")
         }
-        try attachment.resetVif(guest.identity, slot: slot)
+        try attachment.resetVif(guest.shell, slot: slot)
         _ = guest.note(broken: guest.brokenVifs.filter { $0.key != slot })
         return Self.describe(vif, guest.shell)
       }

@@ -13,14 +13,18 @@ extension Toolstack {
   func differences(_ scope: Reconciler.Scope, leaving unreadable: Set<DomainHandle>) -> [Difference]? {
     var wanted = WantedState()
     wanted.unreadable = unreadable
-    wanted.guests = registry.guests.map { wantedDomain($0) }
+    let guests = registry.guests
+    wanted.guests = guests.map { wantedDomain($0) }
     wanted.shells = pool.shells.map { WantedState.Domain(identity: $0.identity, taps: $0.taps) }
     guard let actual = actualState(scope) else { return nil }
-    let recorded = records.all
-    wanted.recorded = Set(recorded.map(\.handle))
-    wanted.taps = attachment.madeTaps
-    for record in recorded { wanted.taps.formUnion(record.taps?.map(\.index) ?? []) }
-    for guest in registry.guests { wanted.taps.formUnion(guest.shell.taps.map(\.index)) }
+    // Of domains alone the hypervisor is asked twice a second: nothing else is gathered for that.
+    if scope != .domains {
+      let recorded = records.all
+      wanted.recorded = Set(recorded.map(\.handle))
+      wanted.taps = attachment.madeTaps
+      for record in recorded { wanted.taps.formUnion(record.taps?.map(\.index) ?? []) }
+      for guest in registry.guests { wanted.taps.formUnion(guest.shell.taps.map(\.index)) }
+    }
     wanted.abandoned = records.abandoned.map(\.handle)
     wanted.starts = dueStarts
     return Difference.between(wanted, actual)

@@ -35,7 +35,7 @@ final class Reconciler: Sendable {
 
   private let state = Mutex(State())
   private let wake = DispatchSemaphore(value: 0)
-  /// Tear-downs wait for the kernel and the hypervisor; they must not wait for one another too.
+  /// What waits for the kernel, the hypervisor or the back-end; they must not wait for one another too.
   private let workers: BlockingPool
 
   private static let interval = DispatchTimeInterval.milliseconds(500)
@@ -45,11 +45,12 @@ final class Reconciler: Sendable {
   private static let slowRounds = 20
   /// Rounds between two that look at LANs.
   private static let lanRounds = 4
-  /// Tear-downs at a time.
-  private static let mostUnderWay = 16
+  /// Mended at a time, and begun or waiting for it. What is more waits for the next round.
+  private static let threads = 16
+  private static let mostUnderWay = 2048
 
   init() throws(BackgroundThread.Failure) {
-    workers = try BlockingPool(name: "chaos-mend", .init(threads: Self.mostUnderWay, queued: Self.mostUnderWay))
+    workers = try BlockingPool(name: "chaos-mend", .init(threads: Self.threads, queued: Self.mostUnderWay))
   }
 
   func start(_ toolstack: Toolstack) throws(BackgroundThread.Failure) {
@@ -145,11 +146,11 @@ final class Reconciler: Sendable {
 }
 
 extension Difference: CustomStringConvertible {
-  /// Whether mending it waits for the kernel or the hypervisor.
+  /// Whether mending it waits for the kernel, the hypervisor or the back-end.
   var takesLong: Bool {
     switch self {
-    case .stopped, .restartDue, .unstarted, .unfinishedEnd, .lostShell, .abandoned: true
-    case .unserved, .strangerServed, .strangerVif, .unservedVif, .misplacedTap, .strayTap, .strayLog: false
+    case .stopped, .restartDue, .unstarted, .unfinishedEnd, .lostShell, .abandoned, .unserved, .unservedVif: true
+    case .strangerServed, .strangerVif, .misplacedTap, .strayTap, .strayLog: false
     }
   }
 
