@@ -7,8 +7,8 @@ import Xen
 
 /// The shells kept ready, by flavour, and the thread that refills them.
 ///
-/// Refilling gives way to creates: it runs at a lower priority and, before each step, waits a little while a
-/// create is under way.
+/// Refilling gives way to creates: it runs at a lower priority and, before each step, waits while there are as many
+/// creates under way as processors.
 public final class Pool: Sendable {
   /// What the pool needs of the daemon around it.
   public struct Environment: Sendable {
@@ -312,11 +312,17 @@ public final class Pool: Sendable {
     }
   }
 
-  /// Waits while creates are under way, but never long: a stream of creates must not starve the pool they live
-  /// from.
+  /// Waits while creates keep every processor busy: refilling then makes each of them wait and brings nothing, since a
+  /// create that finds no shell makes its own at the same cost. A create ends within its deadlines, and between the
+  /// creates of one client there is room.
   private func giveWay() {
-    for _ in 0..<10 where createsUnderWay.load(ordering: .relaxed) > 0 { usleep(500) }
+    while createsUnderWay.load(ordering: .relaxed) >= Self.processors && !state.withLock({ $0.isStopped }) {
+      usleep(500)
+    }
   }
+
+  /// Processors that this process may run on.
+  private static let processors = max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
 
   /// The first flavour that wants a shell and may have one.
   private func nextToBuild(_ state: inout State) -> Flavour? {

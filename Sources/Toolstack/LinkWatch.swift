@@ -6,6 +6,10 @@ import VirtualLAN
 /// Hears of the host's interfaces from the kernel, and has the world compared when something concerns guests: a bridge
 /// or a LAN's device that somebody deletes and makes again gets its guests back at once.
 final class LinkWatch: Sendable {
+  /// A guest's start alone is told of in some eight notices. Taken one by one they would cost the guest more of the
+  /// processor than its create does.
+  private static let gathering = Duration.milliseconds(20)
+
   func start(_ toolstack: Toolstack) throws(BackgroundThread.Failure) {
     try BackgroundThread.start(name: "chaos-links") { [self] in
       while true {
@@ -22,7 +26,8 @@ final class LinkWatch: Sendable {
       // Whatever happened before the first notice.
       toolstack.reconciler.lookNow(.links)
       var bridges = SeenBridges()
-      while let notices = try monitor.next() {
+      while let notices = try monitor.next(gathering: Self.gathering) {
+        toolstack.setUpPorts(among: notices)
         // Each is noted, also after one that is reason enough.
         let reasons = notices.filter { toolstack.concerns($0, &bridges) }
         if !reasons.isEmpty { toolstack.reconciler.lookNow(.links) }
@@ -48,6 +53,24 @@ private struct SeenBridges {
 }
 
 extension Toolstack {
+  /// Makes the settings of taps that just joined their bridges, each once however often the kernel mentions it.
+  fileprivate func setUpPorts(among notices: [LinkChangeNotice]) {
+    var latest: [InterfaceIndex: Link] = [:]
+    for case .link(let link) in notices { latest[link.index] = link }
+    for link in latest.values where link.port?.isMulticastRouter == false {
+      // LANs have no use for it.
+      guard let (guest, slot) = registry.owner(ofTap: link.index),
+        guest.record.vifs.contains(where: { $0.slot == slot && $0.lan == nil })
+      else { continue }
+      do {
+        try network.setUpPort(link.index)
+      } catch {
+        // Where it stays undone the reconciler says so.
+        reconciler.lookNow(.links)
+      }
+    }
+  }
+
   /// Whether what the kernel tells may mean that a guest or a LAN is not where it belongs. Most of what it tells is
   /// chaos's own doing.
   fileprivate func concerns(_ notice: LinkChangeNotice, _ bridges: inout SeenBridges) -> Bool {

@@ -83,9 +83,22 @@ public final class HostNetwork: Sendable {
       ports.flatMap { port in
         [
           Self.joining(port.tap, port.bridgeIndex, bridgeMTU: port.bridgeMTU),
-          .changeBridgePort(.name(port.tap), BridgePortChange(isMulticastRouter: true)),
+          .changeBridgePort(.name(port.tap), Self.portSettings),
         ]
       })
+  }
+
+  /// What a guest's tap is as a port of a bridge.
+  private static let portSettings = BridgePortChange(isMulticastRouter: true)
+
+  /// Makes the settings of a tap that is on its bridge. Not an error when it is gone.
+  public func setUpPort(_ tap: InterfaceIndex) throws(NetlinkError) {
+    do {
+      try perform([.changeBridgePort(.index(tap), Self.portSettings)])
+    } catch {
+      // EOPNOTSUPP: it left its bridge meanwhile.
+      if ![ENODEV, EOPNOTSUPP].contains(error.code) { throw error }
+    }
   }
 
   /// Deletes links that may be gone already.

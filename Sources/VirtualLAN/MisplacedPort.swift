@@ -11,6 +11,8 @@ public struct MisplacedPort: Hashable, Sendable {
   public let elsewhere: InterfaceIndex?
   public let bridge: InterfaceName
   public let bridgeIndex: InterfaceIndex
+  /// Whether it is where it belongs and only lacks its settings as a port, which are made after it joined.
+  public let isPlaced: Bool
   /// In bytes. A port below it would lower it for all who are on the bridge.
   public let bridgeMTU: Int
 
@@ -29,7 +31,8 @@ public struct MisplacedPort: Hashable, Sendable {
       else { return nil }
       return MisplacedPort(
         tap: tap.name, tapIndex: tap.index, elsewhere: tap.master.flatMap { $0 == bridge.index ? nil : $0 },
-        bridge: bridge.name, bridgeIndex: bridge.index, bridgeMTU: Int(bridge.mtu))
+        bridge: bridge.name, bridgeIndex: bridge.index, isPlaced: tap.master == bridge.index && tap.isUp,
+        bridgeMTU: Int(bridge.mtu))
     }
   }
 }

@@ -29,11 +29,12 @@ import Xen
   }
 
   private static func link(
-    _ index: InterfaceIndex, _ name: InterfaceName, kind: LinkKind, master: InterfaceIndex? = nil, group: UInt32 = 0
+    _ index: InterfaceIndex, _ name: InterfaceName, kind: LinkKind, master: InterfaceIndex? = nil,
+    group: UInt32 = 0, port: BridgePort? = nil
   ) -> Link {
     Link(
       index: index, name: name, mtu: 1500, flags: .up, kind: kind, master: master, address: nil,
-      group: InterfaceGroup(rawValue: group), peerIndex: nil, vxlan: nil, port: nil, statistics: nil)
+      group: InterfaceGroup(rawValue: group), peerIndex: nil, vxlan: nil, port: port, statistics: nil)
   }
 
   /// A guest with a vif on a bridge, and a shell: all as it should be.
@@ -176,6 +177,15 @@ import Xen
     // While there is no bridge the guest waits.
     actual.links?.removeFirst()
     #expect(Difference.between(wanted, actual) == [])
+  }
+
+  @Test func aTapOnItsBridgeWithoutItsSettingsIsSetUpThere() throws {
+    var actual = actual
+    let position = try #require(actual.links?.firstIndex { $0.kind == .tun })
+    let tap = try #require(actual.links?[position])
+    actual.links?[position] = Self.link(
+      tap.index, tap.name, kind: .tun, master: tap.master, group: tap.group.rawValue, port: BridgePort())
+    #expect(Difference.between(wanted, actual) == [.plainPort(Self.guest, slot: 0, tap.index)])
   }
 
   /// A name like a tap's makes nothing chaos's; the mark and a record do.

@@ -27,6 +27,8 @@ enum Difference: Hashable, Sendable {
   case unservedVif(DomainIdentity, slot: Int)
   /// A guest's tap is not on its bridge.
   case misplacedTap(DomainIdentity, slot: Int)
+  /// A guest's tap is on its bridge without its settings as a port.
+  case plainPort(DomainIdentity, slot: Int, InterfaceIndex)
   /// A tap of chaos's that no record speaks of.
   case strayTap(InterfaceIndex, InterfaceName)
   /// A console log of a domain that is no more.
@@ -134,7 +136,9 @@ extension Difference {
     }
     // Without its bridge a guest waits; without its tap there is nothing to put anywhere.
     for port in MisplacedPort.find(wanted: ports, links: links) {
-      if let (identity, slot) = owners[port.tapIndex] { found.append(.misplacedTap(identity, slot: slot)) }
+      guard let (identity, slot) = owners[port.tapIndex] else { continue }
+      found.append(
+        port.isPlaced ? .plainPort(identity, slot: slot, port.tapIndex) : .misplacedTap(identity, slot: slot))
     }
     for link in links
     where HostNetwork.isTap(link) && !wanted.taps.contains(link.index) {

@@ -88,6 +88,7 @@ extension Toolstack {
     case .strangerVif(let identity, let slot): try letGo(ofVif: slot, of: identity)
     case .unservedVif(let identity, let slot): try serve(vif: slot, of: identity)
     case .misplacedTap(let identity, let slot): try putBack(identity, slot)
+    case .plainPort(_, _, let index): try network.setUpPort(index)
     case .strayTap(let index, _): try attachment.deleteStray(index)
     case .strayLog(let handle): attachment.removeLog(handle)
     }
@@ -180,10 +181,7 @@ extension Toolstack {
       let ports = MisplacedPort.find(wanted: [(tap.name, vif.bridge)], links: links)
       guard let port = ports.first, port.tapIndex == tap.index else { return }
       try network.putBack([port])
-      // One that is on its bridge and only lacks a setting is the ordinary course of things.
-      if links.first?.master != port.bridgeIndex {
-        report("guest '\(guest.name)': vif \(slot) is back on bridge '\(vif.bridge)'")
-      }
+      if !port.isPlaced { report("guest '\(guest.name)': vif \(slot) is back on bridge '\(vif.bridge)'") }
     }
   }
 

@@ -150,7 +150,7 @@ extension Difference: CustomStringConvertible {
   var takesLong: Bool {
     switch self {
     case .stopped, .restartDue, .unstarted, .unfinishedEnd, .lostShell, .abandoned, .unserved, .unservedVif: true
-    case .strangerServed, .strangerVif, .misplacedTap, .strayTap, .strayLog: false
+    case .strangerServed, .strangerVif, .misplacedTap, .plainPort, .strayTap, .strayLog: false
     }
   }
 
@@ -158,7 +158,7 @@ extension Difference: CustomStringConvertible {
   func isSeen(by scope: Reconciler.Scope) -> Bool {
     switch self {
     case .stopped, .restartDue, .unstarted, .unfinishedEnd, .lostShell, .abandoned: true
-    case .misplacedTap, .strayTap: scope != .domains
+    case .misplacedTap, .plainPort, .strayTap: scope != .domains
     case .unserved, .strangerServed, .strangerVif, .unservedVif, .strayLog: scope == .everything
     }
   }
@@ -178,6 +178,7 @@ extension Difference: CustomStringConvertible {
       "have chaos-backend let go of vif \(slot) of domain \(identity.domain)"
     case .unservedVif(let identity, let slot): "have chaos-backend serve vif \(slot) of domain \(identity.domain)"
     case .misplacedTap(let identity, let slot): "put vif \(slot) of domain \(identity.domain) back on its bridge"
+    case .plainPort(let identity, let slot, _): "set up the port of vif \(slot) of domain \(identity.domain)"
     case .strayTap(_, let name): "delete tap '\(name)', which belongs to no guest"
     case .strayLog(let handle): "delete the console log of \(handle.uuid)"
     }

@@ -14,6 +14,9 @@ public struct BridgePort: Hashable, Sendable {
   /// Gets every multicast frame of a bridge that snoops, because somebody said that a router is behind it.
   public private(set) var isMulticastRouter = false
 
+  /// As a port is born.
+  public init() {}
+
   /// Reads the IFLA_INFO_SLAVE_DATA of a bridge's port (IFLA_BRPORT_* of linux/if_link.h).
   init(_ bytes: RawSpan) throws(NetlinkFormatError) {
     var attributes = NetlinkAttributes(bytes)

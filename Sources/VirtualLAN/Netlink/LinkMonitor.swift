@@ -35,14 +35,16 @@ public final class LinkMonitor: Sendable {
 
   /// Waits for changes and takes all there are, in their order.
   ///
-  /// - Parameter deadline: until when to wait; nil for as long as it takes.
+  /// - Parameters:
+  ///   - deadline: until when to wait; nil for as long as it takes.
+  ///   - gathering: how long more to wait for what comes after the first notice.
   /// - Returns: none when the time came, or all there was is of no interest; nil once the monitor was closed.
   /// - Throws: `NetlinkError.call`, `NetlinkError.malformedAnswer`.
   public func next(
-    _ deadline: ContinuousClock.Instant? = nil
+    _ deadline: ContinuousClock.Instant? = nil, gathering: Duration = .zero
   ) throws(NetlinkError) -> [LinkChangeNotice]? {
     let timeout = deadline.map { max(.zero, $0 - .now) }
-    return try subscription.events(within: timeout)?.compactMap { event in
+    return try subscription.events(within: timeout, gathering: gathering)?.compactMap { event in
       guard case .reply(let reply) = event else { return .lookAtEverything }
       return LinkChangeNotice(reply.content)
     }

@@ -44,10 +44,12 @@ final class NetlinkSubscription: Sendable {
 
   /// Waits for messages and takes all there are, in their order.
   ///
-  /// - Parameter timeout: how long to wait; nil for as long as it takes.
+  /// - Parameters:
+  ///   - timeout: how long to wait; nil for as long as it takes.
+  ///   - gathering: how long more to wait for what comes after the first: one change is told of in several messages.
   /// - Returns: none when time was up; nil once the subscription was closed.
   /// - Throws: `NetlinkError.call`, `NetlinkError.malformedAnswer`.
-  func events(within timeout: Duration?) throws(NetlinkError) -> [Event]? {
+  func events(within timeout: Duration?, gathering: Duration = .zero) throws(NetlinkError) -> [Event]? {
     var ready = [
       pollfd(fd: socket.rawValue, events: Int16(POLLIN), revents: 0),
       pollfd(fd: closing.rawValue, events: Int16(POLLIN), revents: 0),
@@ -58,7 +60,9 @@ final class NetlinkSubscription: Sendable {
       return []
     }
     if ready[1].revents != 0 { return nil }
-    return ready[0].revents == 0 ? [] : try takeAll()
+    if ready[0].revents == 0 { return [] }
+    if gathering > .zero { usleep(UInt32(clamping: Int(gathering / .microseconds(1)))) }
+    return try takeAll()
   }
 
   /// Ends the wait of the thread in `events`, and every later one, at once. The descriptors stay open until nobody
