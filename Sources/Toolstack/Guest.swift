@@ -32,6 +32,8 @@ final class Guest: Sendable {
     var isToReboot = false
     /// It stopped and is to be made again when its back-off says so.
     var isToRestart = false
+    /// Its device page may say what it was never rung for: the daemon that wrote it may have ended in between.
+    var isUntold = false
     var restarts = Backoff()
     var started = ContinuousClock.now
   }
@@ -113,6 +115,11 @@ final class Guest: Sendable {
   }
 
   var isEnding: Bool { facts.withLock { $0.isEnding } }
+
+  var isUntold: Bool {
+    get { facts.withLock { $0.isUntold } }
+    set { facts.withLock { $0.isUntold = newValue } }
+  }
 
   func beginEnding() { facts.withLock { $0.isEnding = true } }
 

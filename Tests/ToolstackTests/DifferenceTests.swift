@@ -143,6 +143,14 @@ import Xen
     #expect(Difference.between(wanted, actual) == [])
   }
 
+  @Test func aGuestTakenOverIsRungOnceItIsServed() {
+    var (wanted, actual) = (wanted, actual)
+    wanted.guests[0].isUntold = true
+    #expect(Difference.between(wanted, actual) == [.untold(Self.guest)])
+    actual.served?[Self.guest] = nil
+    #expect(Difference.between(wanted, actual) == [.unserved(Self.guest)])
+  }
+
   @Test func vifsThatTheBackEndHasTooManyOrTooFewAreFound() {
     var actual = actual
     actual.served?[Self.guest] = [1, 3]

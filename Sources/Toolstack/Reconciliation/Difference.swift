@@ -17,6 +17,8 @@ enum Difference: Hashable, Sendable {
   case lostShell(DomainIdentity)
   /// A record that nobody is answerable for.
   case abandoned(DomainHandle)
+  /// A guest may not have been told what its device page says.
+  case untold(DomainIdentity)
   /// The back-end does not serve a domain of ours.
   case unserved(DomainIdentity)
   /// The back-end serves what is none of ours any more; as long as it maps that, it stays a zombie.
@@ -51,6 +53,7 @@ struct WantedState: Sendable {
     /// Known to run no more, and kept.
     var isStopped = false
     var isRestartDue = false
+    var isUntold = false
   }
 
   var guests: [Domain] = []
@@ -109,6 +112,9 @@ extension Difference {
     var found: [Difference] = []
     for domain in wanted.guests + wanted.shells where !domain.isEnding && served[domain.identity] == nil {
       if let info = actual.domains[domain.identity], !info.isDying { found.append(.unserved(domain.identity)) }
+    }
+    for guest in wanted.guests where guest.isUntold && !guest.isEnding && served[guest.identity] != nil {
+      found.append(.untold(guest.identity))
     }
     for guest in wanted.guests where !guest.isEnding {
       guard let slots = served[guest.identity] ?? nil, let wanted = guest.vifs else { continue }

@@ -35,6 +35,7 @@ extension Toolstack {
     domain.isEnding = guest.isEnding
     domain.isStopped = guest.stopped != nil
     domain.isRestartDue = guest.isRestartDue
+    domain.isUntold = guest.isUntold
     domain.vifs = Set(guest.record.vifs.map(\.slot))
     for vif in guest.record.vifs where vif.lan == nil { domain.bridges[vif.slot] = vif.bridge }
     return domain
@@ -83,6 +84,7 @@ extension Toolstack {
     case .lostShell(let identity):
       if let shell = pool.withdraw(identity), let error = builder.abandon(shell) { throw error }
     case .abandoned(let handle): try unmakeAbandoned(handle)
+    case .untold(let identity): try tellAdopted(identity)
     case .unserved(let identity): try serve(identity)
     case .strangerServed(let identity): try attachment.detach(identity)
     case .strangerVif(let identity, let slot): try letGo(ofVif: slot, of: identity)
@@ -132,6 +134,15 @@ extension Toolstack {
   func identity(of record: DomainRecord) throws(XenError) -> DomainIdentity? {
     if let identity = record.identity { return try hypervisor.info(of: identity)?.identity }
     return try hypervisor.domains().first { $0.handle == record.handle && $0.id != .dom0 }?.identity
+  }
+
+  /// Lays a guest's page anew where it does not say what the record says, and rings.
+  private func tellAdopted(_ identity: DomainIdentity) throws {
+    try guest(identity)?.ifIdle {
+      guard let guest = guest(identity), guest.isUntold else { return }
+      try tell(guest)
+      guest.isUntold = false
+    }
   }
 
   /// Hands a domain to a back-end that does not serve it, because its predecessor died.

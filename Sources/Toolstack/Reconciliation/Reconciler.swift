@@ -149,8 +149,8 @@ extension Difference: CustomStringConvertible {
   /// Whether mending it waits for the kernel, the hypervisor or the back-end.
   var takesLong: Bool {
     switch self {
-    case .stopped, .restartDue, .unstarted, .unfinishedEnd, .lostShell, .abandoned, .unserved, .unservedVif: true
     case .strangerServed, .strangerVif, .misplacedTap, .plainPort, .strayTap, .strayLog: false
+    default: true
     }
   }
 
@@ -159,7 +159,7 @@ extension Difference: CustomStringConvertible {
     switch self {
     case .stopped, .restartDue, .unstarted, .unfinishedEnd, .lostShell, .abandoned: true
     case .misplacedTap, .plainPort, .strayTap: scope != .domains
-    case .unserved, .strangerServed, .strangerVif, .unservedVif, .strayLog: scope == .everything
+    case .untold, .unserved, .strangerServed, .strangerVif, .unservedVif, .strayLog: scope == .everything
     }
   }
 
@@ -172,6 +172,7 @@ extension Difference: CustomStringConvertible {
     case .unfinishedEnd(let identity): "destroy the guest in domain \(identity.domain)"
     case .lostShell(let identity): "forget the shell in domain \(identity.domain), which is gone"
     case .abandoned(let handle): "unmake domain \(handle.uuid)"
+    case .untold(let identity): "ring the guest in domain \(identity.domain)"
     case .unserved(let identity): "have chaos-backend serve domain \(identity.domain)"
     case .strangerServed(let identity): "have chaos-backend let go of domain \(identity.domain)"
     case .strangerVif(let identity, let slot):
