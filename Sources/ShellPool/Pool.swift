@@ -221,7 +221,7 @@ public final class Pool: Sendable {
   }
 
   /// Gives every shell back and keeps the pool empty until ``fill()``. Returns how many were given back.
-  public func drain() -> Int {
+  public func drain(_ blocking: borrowing Blocking) -> Int {
     state.withLock { $0.isDraining = true }
     // Waits for a shell being built, so that none appears after the drain.
     return work.withLock { _ in

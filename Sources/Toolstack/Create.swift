@@ -160,7 +160,7 @@ extension Toolstack {
   }
 
   /// Checks a request with a count and reserves its guests' names.
-  public func accept(_ request: CreateRequest) throws(APIError) -> Accepted {
+  public func accept(_ request: CreateRequest, _ blocking: borrowing Blocking) throws(APIError) -> Accepted {
     try request.validate()
     let requests = request.expanded().enumerated().map { number, single in
       var named = single

@@ -85,7 +85,7 @@ extension Toolstack {
     evpn.keepRoutes()
   }
 
-  public func enableEVPN(_ request: EVPNRequest) throws(APIError) -> EVPNStatus {
+  public func enableEVPN(_ request: EVPNRequest, _ blocking: borrowing Blocking) throws(APIError) -> EVPNStatus {
     try request.validate()
     do throws(EVPNError) {
       let role: EVPNSettings.Role =
@@ -98,7 +98,7 @@ extension Toolstack {
       throw APIError(error)
     }
     evpn.keepRoutes()
-    return try evpnStatus()
+    return try evpnStatus(blocking)
   }
 
   /// An IPv4 address of this host that no other BGP speaker has: the one it sends VXLAN from.
@@ -113,11 +113,11 @@ extension Toolstack {
     throw EVPNError(.unavailable, "router ID: this host has no IPv4 address that tells it from others")
   }
 
-  public func disableEVPN() throws(APIError) {
+  public func disableEVPN(_ blocking: borrowing Blocking) throws(APIError) {
     do throws(EVPNError) { try evpn.evpn.disable() } catch { throw APIError(error) }
   }
 
-  public func evpnStatus() throws(APIError) -> EVPNStatus {
+  public func evpnStatus(_ blocking: borrowing Blocking) throws(APIError) -> EVPNStatus {
     let found = evpn.evpn.status()
     var status = EVPNStatus(enabled: found.settings != nil, problems: found.problems)
     if let settings = found.settings {

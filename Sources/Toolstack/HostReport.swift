@@ -2,11 +2,12 @@ import ChaosAPI
 import DevicePages
 import Glibc
 import ShellPool
+import Threads
 import Xen
 
 extension Toolstack {
   /// The host's capacity and what bounds it.
-  public func host() throws(APIError) -> HostInfo {
+  public func host(_ blocking: borrowing Blocking) throws(APIError) -> HostInfo {
     do {
       let memory = try hypervisor.hostMemory()
       let dom0 = try capacity.dom0IsFixed()

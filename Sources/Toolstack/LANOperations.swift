@@ -3,13 +3,14 @@ import ContainerNetwork
 import Glibc
 import NetworkAddresses
 import ShellPool
+import Threads
 import VirtualLAN
 import Xen
 
 extension Toolstack {
   // MARK: LANs
 
-  public func createLAN(_ request: LANRequest) throws(APIError) -> LANInfo {
+  public func createLAN(_ request: LANRequest, _ blocking: borrowing Blocking) throws(APIError) -> LANInfo {
     try request.validate()
     let laid = try lans.create(try definition(request), isDerived: request.vni == nil)
     // One that was deleted under its guests gets them back.
@@ -46,7 +47,7 @@ extension Toolstack {
   /// Deletes a LAN.
   ///
   /// - Parameter force: with members on it, too; they stay, on no LAN.
-  public func deleteLAN(_ name: String, force: Bool) throws(APIError) {
+  public func deleteLAN(_ name: String, force: Bool, _ blocking: borrowing Blocking) throws(APIError) {
     let ports = try lans.delete(try lans.find(name), force: force)
     guard !ports.isEmpty else { return }
     let names = members(Array(ports.prefix(3))).map { "\($0.kind.rawValue) \($0.name ?? $0.interface)" }
@@ -57,7 +58,7 @@ extension Toolstack {
         + "take them off it, or delete it with --force")
   }
 
-  public func listLANs() throws(APIError) -> LANList {
+  public func listLANs(_ blocking: borrowing Blocking) throws(APIError) -> LANList {
     var summaries: [LANSummary] = []
     for lan in lans.all {
       let state = lan.state.withLock { $0 }
@@ -71,7 +72,7 @@ extension Toolstack {
     return LANList(lans: summaries)
   }
 
-  public func lanInfo(_ name: String) throws(APIError) -> LANInfo {
+  public func lanInfo(_ name: String, _ blocking: borrowing Blocking) throws(APIError) -> LANInfo {
     try lanInfo(name, isEmpty: false)
   }
 
@@ -186,12 +187,14 @@ extension Toolstack {
 
   // MARK: Peers and interfaces
 
-  public func peers(of name: String) throws(APIError) -> LANPeerList {
+  public func peers(of name: String, _ blocking: borrowing Blocking) throws(APIError) -> LANPeerList {
     LANPeerList(peers: try lans.inTurn(try lans.find(name)) { $0.definition.peers.map { LANPeer($0) } })
   }
 
   /// Adds a peer to a static LAN, or MAC addresses to one it has.
-  public func addPeer(_ peer: LANPeer, to name: String) throws(APIError) -> LANPeerList {
+  public func addPeer(_ peer: LANPeer, to name: String, _ blocking: borrowing Blocking)
+    throws(APIError) -> LANPeerList
+  {
     try peer.validate()
     guard let address = IPAddress(peer.address) else {
       throw .refused("address", "not an IP address", peer.address)
@@ -213,7 +216,7 @@ extension Toolstack {
     return LANPeerList(peers: changed.peers.map { LANPeer($0) })
   }
 
-  public func removePeer(_ peer: String, from name: String) throws(APIError) {
+  public func removePeer(_ peer: String, from name: String, _ blocking: borrowing Blocking) throws(APIError) {
     let address = IPAddress(peer)
     _ = try lans.change(try lans.find(name)) { lan throws(APIError) in
       guard let index = lan.peers.firstIndex(where: { $0.address == address }) else {
@@ -231,7 +234,9 @@ extension Toolstack {
   }
 
   /// Makes an interface of the host a member of a LAN.
-  public func attach(_ interface: String, to name: String) throws(APIError) -> LANInfo {
+  public func attach(_ interface: String, to name: String, _ blocking: borrowing Blocking)
+    throws(APIError) -> LANInfo
+  {
     try AttachRequest(interface: interface).validate()
     guard let device = InterfaceName(interface) else {
       throw .refused("interface", "not an interface name", interface)
@@ -252,11 +257,11 @@ extension Toolstack {
       do { found = try lans.wiring.checkAttachable(device, to: definition) } catch { throw APIError(error) }
       definition.attached.append(AttachedInterface(found))
     }
-    return try lanInfo(name)
+    return try lanInfo(name, blocking)
   }
 
   /// - Parameter interface: any of its names, or what it was called when it was attached.
-  public func detach(_ interface: String, from name: String) throws(APIError) {
+  public func detach(_ interface: String, from name: String, _ blocking: borrowing Blocking) throws(APIError) {
     let lan = try lans.find(name)
     var link: Link?
     let device = InterfaceName(interface)

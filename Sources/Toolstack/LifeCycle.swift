@@ -10,7 +10,7 @@ extension Toolstack {
   // MARK: Looking
 
   /// Every guest, by domain ID.
-  public func list() throws(APIError) -> [GuestInfo] {
+  public func list(_ blocking: borrowing Blocking) throws(APIError) -> [GuestInfo] {
     let domains: [DomainIdentity: DomainInfo]
     do { domains = try hypervisor.domainsByIdentity() } catch { throw APIError(error) }
     return registry.guests.compactMap { guest in
@@ -19,7 +19,7 @@ extension Toolstack {
     }
   }
 
-  public func info(_ reference: String) throws(APIError) -> GuestInfo {
+  public func info(_ reference: String, _ blocking: borrowing Blocking) throws(APIError) -> GuestInfo {
     let guest = try registry.find(reference)
     do { guest.isTampered = try !wiring.isIntact(guest.shell) } catch {
       // A domain that is going has no pages to look at; what its state is, is said below.
@@ -318,7 +318,7 @@ extension Toolstack {
   }
 
   /// What a guest that has ended wrote last, while that is kept; nil when there is nothing, or no such guest.
-  public func endedLog(_ reference: String) throws(APIError) -> [UInt8]? {
+  public func endedLog(_ reference: String, _ blocking: borrowing Blocking) throws(APIError) -> [UInt8]? {
     guard (try? registry.find(reference)) == nil,
       let end = journal.ends().first(where: { $0.guest == reference || $0.uuid == reference }),
       let handle = DomainHandle(uuid: end.uuid)

@@ -3,6 +3,7 @@ import ImageStore
 import ShellPool
 import StateFiles
 import Synchronization
+import Threads
 
 /// What the pool is to hold, kept on disk and replaced atomically; images by the names they were asked for by,
 /// so that a name given to another image moves its flavours along.
@@ -90,7 +91,9 @@ extension Toolstack {
   }
 
   /// Sets one flavour and remembers it; starts filling again after a drain.
-  public func setPool(_ request: PoolSetRequest, _ settings: PoolSettings) throws(APIError) -> PoolStatus {
+  public func setPool(_ request: PoolSetRequest, _ settings: PoolSettings, _ blocking: borrowing Blocking)
+    throws(APIError) -> PoolStatus
+  {
     try request.validate()
     let flavour = try flavour(of: request)
     if flavour.memoryPlan == nil {

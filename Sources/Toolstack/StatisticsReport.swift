@@ -1,12 +1,13 @@
 import ChaosAPI
 import Glibc
 import ShellPool
+import Threads
 import VirtualLAN
 import Xen
 
 extension Toolstack {
   /// What guests have used so far: one look at the domains and one at the interfaces, however many there are.
-  public func statistics() throws(APIError) -> Statistics {
+  public func statistics(_ blocking: borrowing Blocking) throws(APIError) -> Statistics {
     let domains: [DomainIdentity: DomainInfo]
     let links: [InterfaceIndex: LinkStatistics]
     do {
@@ -33,8 +34,8 @@ extension Toolstack {
   }
 
   /// The guests there are, and those that have ended as far as they are remembered.
-  public func listAll() throws(APIError) -> GuestList {
-    let guests = try list()
+  public func listAll(_ blocking: borrowing Blocking) throws(APIError) -> GuestList {
+    let guests = try list(blocking)
     let present = Set(guests.map(\.uuid))
     let ended = journal.ends().filter { !present.contains($0.uuid) }.map { event in
       EndedGuest(

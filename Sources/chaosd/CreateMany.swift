@@ -6,8 +6,8 @@ extension Routes {
   /// Answers a create with a count: a line (application/x-ndjson) for each guest as it is made and, if a later
   /// one fails, a last line with the error. What is refused before the first is made gets a plain error answer.
   func createMany(_ request: CreateRequest) -> Reply {
-    .blocking { _ in
-      let accepted = try toolstack.accept(request)
+    .blocking { blocking in
+      let accepted = try toolstack.accept(request, blocking)
       let (lines, continuation) = AsyncStream.makeStream(of: [UInt8].self)
       // A task of its own: what was accepted is finished even if the client goes away.
       Task {

@@ -91,7 +91,7 @@ struct Daemon {
 
   /// Serves until a signal asks to stop. Guests and shells stay as they are.
   func run() async throws {
-    try await pool.run { _ in try start() }
+    try await pool.run { blocking in try start(blocking) }
     let group = MultiThreadedEventLoopGroup(numberOfThreads: min(4, System.coreCount))
     let report: @Sendable (String) -> Void = { logger.error("\($0)") }
     let edge = Edge(
@@ -112,13 +112,13 @@ struct Daemon {
     await finishOperations()
   }
 
-  private func start() throws {
+  private func start(_ blocking: borrowing Blocking) throws {
     if let weight = options.dom0Weight {
       do { try toolstack.hypervisor.setSchedulerWeight(.dom0, weight) } catch { logger.warning("\(error)") }
     }
     toolstack.applyPoolSettings(settings)
     try toolstack.start()
-    for warning in try toolstack.host().warnings { logger.warning("\(warning)") }
+    for warning in try toolstack.host(blocking).warnings { logger.warning("\(warning)") }
   }
 
   private func listen(_ server: APIServer) async throws -> any Channel {

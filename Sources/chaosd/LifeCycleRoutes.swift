@@ -17,7 +17,7 @@ extension Routes {
     let force = try query.flag("force")
     return .answer { blocking in
       try toolstack.reboot(guest, force: force, blocking)
-      return force ? Answer(try toolstack.info(guest)) : Answer(status: .accepted)
+      return force ? Answer(try toolstack.info(guest, blocking)) : Answer(status: .accepted)
     }
   }
 
@@ -33,12 +33,12 @@ extension Routes {
   /// The guests, and with `all` those that have ended too.
   func list(_ query: Query) throws -> Reply {
     let isAll = try query.flag("all")
-    return .answer { _ in
-      Answer(isAll ? try toolstack.listAll() : GuestList(guests: try toolstack.list()))
+    return .answer { blocking in
+      Answer(isAll ? try toolstack.listAll(blocking) : GuestList(guests: try toolstack.list(blocking)))
     }
   }
 
-  func statistics() -> Reply { .answer { _ in Answer(try toolstack.statistics()) } }
+  func statistics() -> Reply { .answer { blocking in Answer(try toolstack.statistics(blocking)) } }
 
   // MARK: Events
 

@@ -7,10 +7,10 @@ extension Routes {
   /// `GET /v1/metrics`, for Prometheus.
   func metrics(_ request: RequestHead) throws -> Reply {
     guard request.method == .GET else { throw unknown(request) }
-    return .answer { _ in
+    return .answer { blocking in
       var text = MetricsText()
       edge.writeMetrics(to: &text)
-      writeGuests(try toolstack.list(), to: &text)
+      writeGuests(try toolstack.list(blocking), to: &text)
       writePool(toolstack.poolStatus(settings), to: &text)
       writeCounters(toolstack.counters, to: &text)
       return Answer(text: Array(text.text.utf8), contentType: MetricsText.contentType)

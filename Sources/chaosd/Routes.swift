@@ -61,7 +61,7 @@ struct Routes: Router {
 
   private func host(_ request: RequestHead) throws -> Reply {
     guard request.method == .GET else { throw unknown(request) }
-    return .answer { _ in Answer(try toolstack.host()) }
+    return .answer { blocking in Answer(try toolstack.host(blocking)) }
   }
 
   private func counters(_ request: RequestHead) throws -> Reply {
@@ -89,7 +89,7 @@ struct Routes: Router {
 
   private func guest(_ request: RequestHead, _ guest: String, _ body: [UInt8]) throws -> Reply {
     switch request.method {
-    case .GET: return .answer { _ in Answer(try toolstack.info(guest)) }
+    case .GET: return .answer { blocking in Answer(try toolstack.info(guest, blocking)) }
     case .PATCH: return try change(guest, body)
     case .DELETE:
       return .answer { blocking in
@@ -167,7 +167,7 @@ struct Routes: Router {
   private func console(_ guest: String, follow: Bool, orKept: Bool = false) throws -> Reply {
     let permit = try edge.consoles.take()
     return .blocking { blocking in
-      if orKept, let kept = try toolstack.endedLog(guest) {
+      if orKept, let kept = try toolstack.endedLog(guest, blocking) {
         return .whole(Answer(text: kept, contentType: "application/octet-stream"))
       }
       let console = try ConsoleStream(
@@ -190,21 +190,21 @@ struct Routes: Router {
 
   private func lans(_ request: RequestHead, _ body: [UInt8]) throws -> Reply {
     switch request.method {
-    case .GET: return .answer { _ in Answer(try toolstack.listLANs()) }
+    case .GET: return .answer { blocking in Answer(try toolstack.listLANs(blocking)) }
     case .POST:
       let lan = try LANRequest(json: try json(body), at: "")
-      return .answer { _ in Answer(try toolstack.createLAN(lan), status: .created) }
+      return .answer { blocking in Answer(try toolstack.createLAN(lan, blocking), status: .created) }
     default: throw unknown(request)
     }
   }
 
   private func lan(_ request: RequestHead, _ name: String) throws -> Reply {
     switch request.method {
-    case .GET: return .answer { _ in Answer(try toolstack.lanInfo(name)) }
+    case .GET: return .answer { blocking in Answer(try toolstack.lanInfo(name, blocking)) }
     case .DELETE:
       let force = try request.query.flag("force")
-      return .answer { _ in
-        try toolstack.deleteLAN(name, force: force)
+      return .answer { blocking in
+        try toolstack.deleteLAN(name, force: force, blocking)
         return Answer(status: .noContent)
       }
     default: throw unknown(request)
@@ -215,21 +215,21 @@ struct Routes: Router {
     _ request: RequestHead, _ name: String, _ part: String, _ element: String?, _ body: [UInt8]
   ) throws -> Reply {
     switch (request.method, part, element) {
-    case (.GET, "peers", nil): return .answer { _ in Answer(try toolstack.peers(of: name)) }
+    case (.GET, "peers", nil): return .answer { blocking in Answer(try toolstack.peers(of: name, blocking)) }
     case (.POST, "peers", nil):
       let peer = try LANPeer(json: try json(body), at: "")
-      return .answer { _ in Answer(try toolstack.addPeer(peer, to: name), status: .created) }
+      return .answer { blocking in Answer(try toolstack.addPeer(peer, to: name, blocking), status: .created) }
     case (.DELETE, "peers", let address?):
-      return .answer { _ in
-        try toolstack.removePeer(address, from: name)
+      return .answer { blocking in
+        try toolstack.removePeer(address, from: name, blocking)
         return Answer(status: .noContent)
       }
     case (.POST, "interfaces", nil):
       let interface = try AttachRequest(json: try json(body), at: "").interface
-      return .answer { _ in Answer(try toolstack.attach(interface, to: name), status: .created) }
+      return .answer { blocking in Answer(try toolstack.attach(interface, to: name, blocking), status: .created) }
     case (.DELETE, "interfaces", let interface?):
-      return .answer { _ in
-        try toolstack.detach(interface, from: name)
+      return .answer { blocking in
+        try toolstack.detach(interface, from: name, blocking)
         return Answer(status: .noContent)
       }
     default: throw unknown(request)
@@ -238,13 +238,13 @@ struct Routes: Router {
 
   private func evpn(_ request: RequestHead, _ body: [UInt8]) throws -> Reply {
     switch request.method {
-    case .GET: return .answer { _ in Answer(try toolstack.evpnStatus()) }
+    case .GET: return .answer { blocking in Answer(try toolstack.evpnStatus(blocking)) }
     case .PUT:
       let settings = try EVPNRequest(json: try json(body), at: "")
-      return .answer { _ in Answer(try toolstack.enableEVPN(settings)) }
+      return .answer { blocking in Answer(try toolstack.enableEVPN(settings, blocking)) }
     case .DELETE:
-      return .answer { _ in
-        try toolstack.disableEVPN()
+      return .answer { blocking in
+        try toolstack.disableEVPN(blocking)
         return Answer(status: .noContent)
       }
     default: throw unknown(request)
@@ -258,9 +258,9 @@ struct Routes: Router {
     case (.GET, nil): return .answer { _ in Answer(toolstack.poolStatus(settings)) }
     case (.PUT, "flavours"):
       let set = try PoolSetRequest(json: try json(body), at: "")
-      return .answer { _ in Answer(try toolstack.setPool(set, settings)) }
+      return .answer { blocking in Answer(try toolstack.setPool(set, settings, blocking)) }
     case (.POST, "drain"):
-      return .answer { _ in Answer(DestroyedCount(destroyed: toolstack.pool.drain())) }
+      return .answer { blocking in Answer(DestroyedCount(destroyed: toolstack.pool.drain(blocking))) }
     case (.POST, "fill"):
       toolstack.pool.fill()
       guard try request.query.flag("wait") else {
