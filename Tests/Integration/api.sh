@@ -167,13 +167,28 @@ test_bounded_rights_are_enough() {
   wait_until 60 daemon_answers
   chaos create --name r --image $host_image --memory 4 --vif bridge=$bridge,ip=10.1.0.3/16 >/dev/null
   wait_until 20 answers 10.1.0.3
-  chaos destroy r
+  chaos vif add r bridge=$bridge >/dev/null
+  chaos vif remove r 1
+  chaos set r --weight 512 >/dev/null
+  chaos rename r s >/dev/null
+  chaos reboot s --force >/dev/null
+  wait_until 20 answers 10.1.0.3
+  chaos destroy s
   ip link add under9 type dummy
-  ip address add 192.0.2.9/24 dev under9
+  ip address add 10.98.0.9/24 dev under9
   ip link set under9 up
-  chaos lan create bounded --vni 991 --mode static --vtep 192.0.2.9 >/dev/null
+  chaos lan create bounded --vni 991 --mode static --vtep 10.98.0.9 >/dev/null
   chaos lan info bounded >/dev/null
   chaos lan delete bounded
+  # Under systemd FRR is its own service, with rights of its own.
+  sed -i s/^bgpd=no/bgpd=yes/ /etc/frr/daemons
+  /usr/lib/frr/frrinit.sh start >/dev/null 2>&1
+  chaos lan evpn enable --as 65000 --neighbor 10.98.0.1 >/dev/null
+  chaos lan create bounded --vni 991 --vtep 10.98.0.9 >/dev/null
+  expect_equal 'mode of the LAN' evpn "$(chaos lan info bounded --format json | jq -r .mode)"
+  chaos lan delete bounded
+  chaos lan evpn disable
+  /usr/lib/frr/frrinit.sh stop >/dev/null 2>&1
   ip link delete under9
   kill_chaosd
   start_chaosd
