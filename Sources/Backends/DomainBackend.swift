@@ -99,7 +99,7 @@ final class DomainBackend {
     try start(added, privcmd: privcmd, vhost: Descriptor(adopting: descriptors.vhost), isAnew: false)
   }
 
-  /// Begins a vif anew, from index 0 on. Waits for the kernel to stop at the old rings, some 15 ms.
+  /// Begins a vif anew, from index 0 on.
   func reset(slot: Int, privcmd: borrowing Descriptor, vhost: consuming Descriptor) throws {
     let vif = try vif(slot)
     vif.stop(reason: .notStarted)

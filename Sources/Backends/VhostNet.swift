@@ -96,6 +96,15 @@ struct VhostNet: ~Copyable {
     try ioctl(request, name, &file)
   }
 
+  /// Has the kernel leave the rings, at once. It lets go of the instance only when the last reference is closed, and the
+  /// one who closes that waits some 15 ms.
+  func leaveRings() {
+    for queue in Queue.allCases {
+      // One that refuses is closed all the same.
+      try? setFile(cbackends_vhost_net_set_backend, "VHOST_NET_SET_BACKEND", queue, -1)
+    }
+  }
+
   /// Tells the kernel to look at a queue.
   func kick(_ queue: Queue) {
     var one: UInt64 = 1

@@ -62,7 +62,9 @@ final class VifBackend {
     broken = nil
   }
 
+  /// Where chaosd holds a reference to the vhost-net instance, the wait for its end is chaosd's.
   func stop(reason: ControlProtocol.BrokenVif.Reason) {
+    service?.vhost.leaveRings()
     service = nil
     broken = reason
   }

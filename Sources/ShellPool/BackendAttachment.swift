@@ -186,12 +186,13 @@ public final class BackendAttachment: Sendable {
   public func resetVif(_ shell: DomainShell, slot: Int) throws {
     guard let tap = shell.tap(slot: slot) else { return }
     let privcmd = Descriptor(adopting: try RestrictedDevices.openPrivcmd(for: shell.domain))
-    // The back-end's own is to be the last reference to the old instance.
-    let open = kept.take(tap.index)
+    // Held until the back-end has let go of the old instance, so that the wait for its end is not the back-end's, which
+    // serves others meanwhile.
+    let old = kept.queue(of: tap.index)
     let vhost = try Self.openVhost()
     try backend.perform(
       .resetVif(shell.identity, slot: UInt8(slot)), descriptors: [privcmd.raw, vhost.raw])
-    if let open { kept.keep(VifQueue(tap: open, vhost: vhost), of: tap.index) }
+    if let old { kept.keep(VifQueue(tap: old.tap, vhost: vhost), of: tap.index) }
   }
 
   // MARK: Logs

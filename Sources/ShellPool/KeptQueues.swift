@@ -38,6 +38,8 @@ final class KeptQueues: Sendable {
     _ = consume old
   }
 
+  func queue(of tap: InterfaceIndex) -> VifQueue? { queues.withLock { $0[tap] } }
+
   /// Lets go of the queues of these taps. Waits for the kernel where no back-end has them.
   func drop(_ taps: some Sequence<InterfaceIndex>) {
     for tap in taps {
