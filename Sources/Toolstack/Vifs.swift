@@ -211,8 +211,10 @@ extension Toolstack {
         guard let vif = guest.record.vifs.first(where: { $0.slot == slot }) else {
           throw APIError(.notFound, "guest '\(guest.name)' has no vif \(slot)", field: "index")
         }
-        try attachment.resetVif(guest.shell, slot: slot)
+        // Before, not after: a guest that breaks it at once is heard of before the request is answered. One that cannot
+        // be reset is told of anew.
         _ = guest.note(broken: guest.brokenVifs.filter { $0.key != slot })
+        try attachment.resetVif(guest.shell, slot: slot)
         return Self.describe(vif, guest.shell)
       }
     } catch {

@@ -45,6 +45,31 @@ test_flood_of_powerctl_changes_makes_chaosd_look_no_more_than_now_and_then() {
 
 test_hypercalls_of_every_number() { endure 'mode=hypercalls seed=1' 'mode=hypercalls seed=2' 'mode=hypercalls seed=3'; }
 
+test_vif_with_broken_rings_says_so_and_can_be_reset() {
+  local breaks
+  neighbour
+  hostile breaker 'mode=queue on=index'
+  is_broken() { [[ $(info breaker '.vifs[0].broken') != null ]]; }
+  breaks() { chaos events --format json | jq -s 'map(select(.guest == "breaker" and .kind == "vif-broken")) | length'; }
+  wait_until 20 is_broken
+  breaks=$(breaks)
+  ((breaks >= 1)) || fail "no event says it: $(chaos events)"
+  chaos vif reset breaker 0 >/dev/null
+  # It does it again, and is heard of again.
+  breaks_again() { (($(breaks) > breaks)); }
+  wait_until 20 breaks_again
+  wait_until 20 is_broken
+  # A guest that keeps to the rules goes on with new rings.
+  for _ in 1 2 3; do
+    chaos vif reset neighbour 0 >/dev/null
+    wait_until 20 answers 10.1.0.2
+  done
+  expect_equal 'what is wrong with it' null "$(info neighbour '.vifs[0].broken')"
+  neighbour_is_well
+  chaos destroy --all >/dev/null
+  expect_resources "$without"
+}
+
 test_guest_that_spins() { endure 'mode=end on=spin'; }
 
 test_guests_that_end_by_themselves() {
