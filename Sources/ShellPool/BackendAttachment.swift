@@ -87,7 +87,7 @@ public final class BackendAttachment: Sendable {
     try backend.perform(
       .attach(shell.identity, vifs: vifs, partial: partial),
       descriptors: [privcmd.raw, channels.raw, log.raw]
-        + queues.flatMap { [$0.tap.descriptor.raw, $0.vhost.raw] })
+        + queues.flatMap { [$0.tap.descriptor.raw, $0.instance] })
     for (tap, queue) in zip(shell.taps, queues) { kept.keep(queue, of: tap.index) }
   }
 
@@ -101,6 +101,11 @@ public final class BackendAttachment: Sendable {
     kept.drop(shell.taps.map(\.index))
     try detach(shell.identity)
   }
+
+  /// Lets go of what a dead back-end served, so that nothing keeps its guests' memory mapped.
+  ///
+  /// - Parameter run: runs what it is given as many times at once as is useful.
+  public func letGoOfDead(_ run: (@escaping @Sendable () -> Void) -> Void) { kept.letGoOfAll(run) }
 
   /// Has the back-end let go of a domain that it should not serve.
   public func detach(_ identity: DomainIdentity) throws(BackendError) {
@@ -158,7 +163,7 @@ public final class BackendAttachment: Sendable {
     let privcmd = Descriptor(adopting: try RestrictedDevices.openPrivcmd(for: shell.domain))
     try backend.perform(
       .attachVif(shell.identity, shell.flavour.vif(slot: slot, features: features)),
-      descriptors: [privcmd.raw, queue.tap.descriptor.raw, queue.vhost.raw])
+      descriptors: [privcmd.raw, queue.tap.descriptor.raw, queue.instance])
     if let tap = shell.tap(slot: slot) { kept.keep(queue, of: tap.index) }
   }
 
@@ -192,7 +197,9 @@ public final class BackendAttachment: Sendable {
     let vhost = try Self.openVhost()
     try backend.perform(
       .resetVif(shell.identity, slot: UInt8(slot)), descriptors: [privcmd.raw, vhost.raw])
-    if let old { kept.keep(VifQueue(tap: old.tap, vhost: vhost), of: tap.index) }
+    guard let old else { return }
+    kept.keep(VifQueue(tap: old.tap, vhost: vhost), of: tap.index)
+    old.letGo()
   }
 
   // MARK: Logs

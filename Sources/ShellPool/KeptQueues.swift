@@ -5,12 +5,19 @@ import VirtualLAN
 /// What serves one vif: its tap's queue and a vhost-net instance. Each is closed when nothing refers to it any more.
 final class VifQueue: Sendable {
   let tap: OpenTap
-  let vhost: Descriptor
+  /// The instance's descriptor, open until ``letGo()``.
+  let instance: Int32
+  private let vhost: Mutex<Descriptor?>
 
   init(tap: OpenTap, vhost: consuming Descriptor) {
     self.tap = tap
-    self.vhost = vhost
+    instance = vhost.raw
+    self.vhost = Mutex(consume vhost)
   }
+
+  /// Closes this process's reference to the instance. Where it is the last one the kernel takes its time, and whoever
+  /// else lets go of the same one waits for that, too: on return nothing of it touches the rings.
+  func letGo() { vhost.withLock { $0 = nil } }
 
   /// An open queue of a tap.
   final class OpenTap: Sendable {
@@ -24,33 +31,44 @@ final class VifQueue: Sendable {
 ///
 /// They are there for the back-end's death. Without them its end closes every vhost-net instance, one after another,
 /// each after a grace period of the kernel's (some 15 ms: `vhost_net_release` waits in `synchronize_rcu`), and each tap
-/// loses its carrier, of which the kernel then tells everybody. With them its end costs nothing, and instances are let
-/// go of by as many threads as there are guests mended at a time.
+/// loses its carrier, of which the kernel then tells everybody. With them its end costs nothing, and many threads let
+/// go of the instances at once (``letGoOfAll(_:)``).
 ///
-/// While a back-end lives they must not keep anything alive: who has it let go of a vif drops the reference first. A
-/// chaosd that was started anew has none, and opens the taps again.
+/// An instance keeps its back-end's memory mapped, dead or not, and that the frames of all guests it served. So none is
+/// kept longer than the back-end lives; and while it does, who has it let go of a vif drops the reference first. A chaosd
+/// that was started anew has none, and opens the taps again.
 final class KeptQueues: Sendable {
   private let queues = Mutex<[InterfaceIndex: VifQueue]>([:])
 
-  func keep(_ queue: VifQueue, of tap: InterfaceIndex) {
-    let old = queues.withLock { $0.updateValue(queue, forKey: tap) }
-    // Closed outside the lock.
-    _ = consume old
-  }
+  func keep(_ queue: VifQueue, of tap: InterfaceIndex) { queues.withLock { $0[tap] = queue } }
 
   func queue(of tap: InterfaceIndex) -> VifQueue? { queues.withLock { $0[tap] } }
 
   /// Lets go of the queues of these taps. Waits for the kernel where no back-end has them.
   func drop(_ taps: some Sequence<InterfaceIndex>) {
-    for tap in taps {
-      let old = queues.withLock { $0.removeValue(forKey: tap) }
-      _ = consume old
-    }
+    for tap in taps { _ = take(tap) }
   }
 
   /// A tap's queue, free to be served anew: the instance that served it is gone on return. Nil when none is kept.
   func take(_ tap: InterfaceIndex) -> VifQueue.OpenTap? {
-    let old = queues.withLock { $0.removeValue(forKey: tap) }
-    return old?.tap
+    let queue = queues.withLock { $0.removeValue(forKey: tap) }
+    queue?.letGo()
+    return queue?.tap
+  }
+
+  /// Lets go of all instances, whose back-end is dead, and keeps the taps' queues.
+  ///
+  /// - Parameter run: runs what it is given as many times at once as is useful.
+  func letGoOfAll(_ run: (@escaping @Sendable () -> Void) -> Void) {
+    let left = Remaining(queues.withLock { Array($0.values) })
+    run { while let queue = left.next() { queue.letGo() } }
+  }
+
+  private final class Remaining: Sendable {
+    private let queues: Mutex<[VifQueue]>
+
+    init(_ queues: [VifQueue]) { self.queues = Mutex(queues) }
+
+    func next() -> VifQueue? { queues.withLock { $0.popLast() } }
   }
 }

@@ -26,6 +26,7 @@ final class BackendWatch: Sendable {
       toolstack.reconciler.lookNow(.everything)
       while let event = events.next() { take(event, toolstack) }
       toolstack.report("chaos-backend ended; a new one is started")
+      toolstack.attachment.letGoOfDead { toolstack.reconciler.onAllWorkers($0) }
     } catch {
       toolstack.report("chaos-backend: \(error)")
       sleep(1)

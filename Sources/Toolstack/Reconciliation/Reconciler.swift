@@ -80,6 +80,13 @@ final class Reconciler: Sendable {
   /// What could not be mended at the last try.
   var unmended: [Difference] { state.withLock { Array($0.backoffs.keys) } }
 
+  /// Runs something on each of the threads that mend, and on one at least.
+  func onAllWorkers(_ work: @escaping @Sendable () -> Void) {
+    for _ in 0..<Self.threads {
+      do throws(BlockingPool.Full) { try workers.submit { _ in work() } } catch { return work() }
+    }
+  }
+
   /// One comparison, and a try at each difference that is due.
   func round(_ toolstack: Toolstack) {
     let (scope, rounds) = state.withLock { state -> (Scope, Int) in
