@@ -226,9 +226,16 @@ public final class BackendServer {
       // The one that waits would make the listener readable for ever.
       report("\(error)")
       loop.unwatch(listener.raw)
-      loop.after(Self.acceptPause) { [unowned self] in
-        try? loop.watch(listener.raw) { [unowned self] _ in acceptConnections() }
-      }
+      loop.after(Self.acceptPause) { [unowned self] in watchListener() }
+    }
+  }
+
+  private func watchListener() {
+    do {
+      try loop.watch(listener.raw) { [unowned self] _ in acceptConnections() }
+    } catch {
+      // Out of memory; without the listener nobody could ask for anything ever again.
+      loop.after(Self.acceptPause) { [unowned self] in watchListener() }
     }
   }
 

@@ -91,8 +91,11 @@ public final class ImageStore: Sendable {
     }
   }
 
-  private static func files(in folder: String) -> [String] {
-    guard let directory = opendir(folder) else { return [] }
+  /// None when the folder cannot be read, which does for cleaning up.
+  private static func files(in folder: String) -> [String] { (try? list(folder)) ?? [] }
+
+  private static func list(_ folder: String) throws(ImageStoreError) -> [String] {
+    guard let directory = opendir(folder) else { throw .file("open folder", folder, errno) }
     defer { closedir(directory) }
     var names: [String] = []
     while let entry = readdir(directory) {
@@ -170,17 +173,28 @@ public final class ImageStore: Sendable {
   }
 
   /// The named images, by name. Their bytes are not looked at, so that this takes no longer for large ones; one that
-  /// cannot be opened or parsed is left out.
-  public func list() -> [Entry] {
-    Self.files(in: named).compactMap { name in
-      guard let digest = digest(ofName: name),
-        let image = state.withLock({ $0.loaded[Key(digest: digest, isKernel: true)] })
-          ?? (try? StoredImage(
-            path: "\(named)/\(digest.hexadecimal)", digest: digest, isKernel: true, isKnown: true))
-      else { return nil }
+  /// is gone or cannot be parsed is left out.
+  ///
+  /// - Throws: `.file` when the folder, or for want of descriptors an image, cannot be opened: that is not an empty store.
+  public func list() throws(ImageStoreError) -> [Entry] {
+    var entries: [Entry] = []
+    for name in try Self.list(named) {
+      guard let digest = digest(ofName: name), let image = try listed(digest) else { continue }
       var status = stat()
       lstat("\(named)/\(name)", &status)
-      return Entry(name: name, image: image, added: status.st_mtim.tv_sec)
+      entries.append(Entry(name: name, image: image, added: status.st_mtim.tv_sec))
+    }
+    return entries
+  }
+
+  private func listed(_ digest: ImageDigest) throws(ImageStoreError) -> StoredImage? {
+    if let image = state.withLock({ $0.loaded[Key(digest: digest, isKernel: true)] }) { return image }
+    do throws(ImageStoreError) {
+      return try StoredImage(path: "\(named)/\(digest.hexadecimal)", digest: digest, isKernel: true, isKnown: true)
+    } catch .file(let operation, let path, let code) where [EMFILE, ENFILE].contains(code) {
+      throw .file(operation, path, code)
+    } catch {
+      return nil
     }
   }
 

@@ -127,12 +127,12 @@ public final class Teardown: Sendable {
 
   private func writeDown(_ candidate: Candidate) throws(StateFile.Failure) {
     guard let record = candidate.record else { return }
-    // A full /run must not keep anything from being destroyed: after a kill in the middle what is left is found by the
+    // Neither a full /run nor a want of descriptors must keep anything from being destroyed: after a kill in the middle what is left is found by the
     // record as it was, and is whole or gone all the same.
     do {
       try records.write(record)
     } catch {
-      if error.errno != ENOSPC && error.errno != EDQUOT { throw error }
+      if ![ENOSPC, EDQUOT, EMFILE, ENFILE].contains(error.errno) { throw error }
     }
   }
 

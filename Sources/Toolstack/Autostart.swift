@@ -24,7 +24,7 @@ extension Toolstack {
   /// - Parameter record: what its record will say.
   func setWanted(_ record: GuestRecord, _ shell: DomainShell) throws {
     guard record.autostart else { return try wanted.remove(shell.handle) }
-    let stored = Set(images.list().map(\.image.digest))
+    let stored = Set(try images.list().map(\.image.digest))
     guard stored.isSuperset(of: [record.kernel, record.ramdisk].compactMap { $0 }) else {
       throw APIError(
         .wrongState,

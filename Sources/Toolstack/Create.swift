@@ -317,9 +317,14 @@ extension Toolstack {
   /// Takes a shell whose domain still is ours; somebody may have destroyed it with another tool.
   private func takeLiving(_ flavour: Flavour) -> DomainShell? {
     while let shell = pool.take(flavour) {
-      if (try? hypervisor.info(of: shell.identity)) != nil { return shell }
-      report("the shell in domain \(shell.domain) is gone")
-      builder.abandon(shell)
+      do {
+        if try hypervisor.info(of: shell.identity) != nil { return shell }
+        report("the shell in domain \(shell.domain) is gone")
+      } catch {
+        report("the shell in domain \(shell.domain) is not used: \(error)")
+      }
+      // Unmade by the reconciler: this may be an event loop.
+      builder.leave(shell)
     }
     return nil
   }

@@ -44,7 +44,7 @@ extension APIError {
       case .notFound: .notFound
       case .conflict: .conflict
       case .unavailable: .wrongState
-      case .system: .internal
+      case .system: error.errno.map(Self.code) ?? .internal
       }
     self.init(code, error.description, field: error.field)
   }

@@ -133,7 +133,9 @@ extension Toolstack {
 
   /// The pool as the API shows it.
   public func poolStatus(_ settings: PoolSettings) -> PoolStatus {
-    let names = Dictionary(images.list().map { ($0.image.digest, $0.name) }, uniquingKeysWith: { a, _ in a })
+    // Without their names images are shown by their digests.
+    let named = (try? images.list()) ?? []
+    let names = Dictionary(named.map { ($0.image.digest, $0.name) }, uniquingKeysWith: { a, _ in a })
     let flavours = pool.status.map { status -> FlavourInfo in
       let flavour = status.flavour
       let image = flavour.image.map {

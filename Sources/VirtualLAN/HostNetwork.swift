@@ -32,7 +32,7 @@ public final class HostNetwork: Sendable {
     var made: InterfaceIndex?
     let tap = try Tap.create(name: name) { () throws(NetlinkError) in
       guard let index = InterfaceIndex(of: name) else {
-        throw .noSuchInterface(operation: "create tap", name: name)
+        throw .call("if_nametoindex", operation: "create tap", subject: "'\(name)'", code: errno)
       }
       made = index
       note(index)

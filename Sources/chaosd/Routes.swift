@@ -280,8 +280,13 @@ struct Routes: Router {
     switch (request.method, name) {
     case (.GET, nil):
       return .answer { _ in
-        let images = toolstack.images.list().map { ImageInfo($0.image, name: $0.name, added: $0.added) }
-        return Answer(ImageList(images: images))
+        let entries: [ImageStore.Entry]
+        do throws(ImageStoreError) {
+          entries = try toolstack.images.list()
+        } catch {
+          throw APIError(error, field: nil)
+        }
+        return Answer(ImageList(images: entries.map { ImageInfo($0.image, name: $0.name, added: $0.added) }))
       }
     case (.DELETE, let name?):
       return .answer { _ in

@@ -18,11 +18,14 @@ public struct LANError: Error, Hashable, Sendable, CustomStringConvertible {
   /// The field of the request that is to blame.
   public let field: String?
   public let description: String
+  /// What the kernel or the file system answered.
+  public let errno: Int32?
 
-  public init(_ kind: Kind, _ description: String, field: String? = nil) {
+  public init(_ kind: Kind, _ description: String, field: String? = nil, errno: Int32? = nil) {
     self.kind = kind
     self.field = field
     self.description = description
+    self.errno = errno
   }
 
   /// "field: why: 'value'".
@@ -32,9 +35,9 @@ public struct LANError: Error, Hashable, Sendable, CustomStringConvertible {
     LANError(kind, "\(field): \(why): '\(value)'", field: field)
   }
 
-  init(_ error: NetlinkError) { self.init(.system, error.description) }
+  init(_ error: NetlinkError) { self.init(.system, error.description, errno: error.code) }
 
-  init(_ failure: StateFile.Failure) { self.init(.system, failure.description) }
+  init(_ failure: StateFile.Failure) { self.init(.system, failure.description, errno: failure.errno) }
 
   init(_ failure: FileLock.Failure) {
     switch failure {
