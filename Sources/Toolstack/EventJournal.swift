@@ -6,7 +6,7 @@ import Synchronization
 import Threads
 
 /// What happened to guests, in order: kept in memory for whoever asks, and written to a file by a thread of its own, so
-/// that neither a full nor a frozen disk holds anything up.
+/// that neither a full nor a frozen disk holds anything up; what was not written is when the disk takes it again.
 public final class EventJournal: Sendable {
   private struct State {
     var next = 1
@@ -25,6 +25,8 @@ public final class EventJournal: Sendable {
   public static let capacity = 4096
   /// Events that wait for the disk; beyond it they are lost to the file.
   private static let mostUnwritten = 4096
+  /// Between two tries to write what could not be, in seconds.
+  private static let longestPause: UInt32 = 15
   /// The file's size in bytes from which another is begun; one older one is kept.
   private static let longestFile = 4 << 20
 
@@ -36,9 +38,11 @@ public final class EventJournal: Sendable {
     state.next = (state.kept.last?.number ?? 0) + 1
     self.state = Mutex(state)
     try BackgroundThread.start(name: "chaos-journal") { [self] in
+      var pause: UInt32 = 0
       while true {
-        wake.wait()
-        writeWaiting()
+        // What a full disk refused is tried again, less and less often.
+        if pause == 0 { wake.wait() } else { sleep(pause) }
+        pause = writeWaiting() ? 0 : min(2 * pause + 1, Self.longestPause)
       }
     }
   }
@@ -85,23 +89,38 @@ public final class EventJournal: Sendable {
     happened.fire()
   }
 
-  private func writeWaiting() {
+  /// Whether all is written; what is not waits on.
+  private func writeWaiting() -> Bool {
     let (events, lost) = state.withLock { state in
       defer { (state.unwritten, state.lost) = ([], 0) }
       return (state.unwritten, state.lost)
     }
-    guard !events.isEmpty else { return }
-    // Each line brings its own beginning: the one before may have been cut by a kill or a full disk.
+    if events.isEmpty || write(events, lost) { return true }
+    state.withLock { state in
+      let room = Self.mostUnwritten - state.unwritten.count
+      state.unwritten = events.suffix(room) + state.unwritten
+      state.lost += lost + max(0, events.count - room)
+    }
+    return false
+  }
+
+  private func write(_ events: [Event], _ lost: Int) -> Bool {
+    let file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o640)
+    guard file >= 0 else { return false }
+    defer { close(file) }
+    // Each line brings its own beginning: the one before may have been cut by a kill.
     var text = events.flatMap { [UInt8(ascii: "\n")] + $0.json.compact }
     if lost > 0 { text += Array("\n{\"lost\":\(lost)}".utf8) }
     text.append(UInt8(ascii: "\n"))
-    let file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o640)
-    // What cannot be stored is still in memory for whoever asks.
-    guard file >= 0 else { return }
-    defer { close(file) }
-    _ = write(file, text, text.count)
     var status = stat()
-    if fstat(file, &status) == 0, status.st_size > Self.longestFile { rename(path, path + ".1") }
+    guard fstat(file, &status) == 0 else { return false }
+    guard Glibc.write(file, text, text.count) == text.count else {
+      // All of it is written again.
+      _ = ftruncate(file, status.st_size)
+      return false
+    }
+    if Int(status.st_size) + text.count > Self.longestFile { rename(path, path + ".1") }
+    return true
   }
 
   // MARK: Reading

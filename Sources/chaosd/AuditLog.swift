@@ -96,7 +96,9 @@ final class AuditLog: Sendable {
     }
     var bytes = records.flatMap(\.line)
     if lost > 0 { bytes += JSON.object(["lost": .number(lost)]).compact + [UInt8(ascii: "\n")] }
-    if let failure = file.append(bytes, rotatingAt: Self.rotationBytes) { report("audit log: \(failure)") }
+    let (isWritten, failure) = file.append(bytes, rotatingAt: Self.rotationBytes)
+    if !isWritten { state.withLock { $0.lost += records.count + lost } }
+    if let failure { report("audit log: \(failure)") }
   }
 }
 
@@ -108,11 +110,12 @@ struct AuditFile {
 
   init(path: String) { self.path = path }
 
-  /// Returns what to report, if anything.
-  mutating func append(_ bytes: [UInt8], rotatingAt limit: Int) -> String? {
+  /// Returns whether all of it is written, and what to report, if anything.
+  mutating func append(_ bytes: [UInt8], rotatingAt limit: Int) -> (isWritten: Bool, report: String?) {
     let failure = write(bytes, rotatingAt: limit)
     defer { lastFailure = failure }
-    return failure == 0 || failure == lastFailure ? nil : "write \(path): \(String(cString: strerror(failure)))"
+    if failure == 0 || failure == lastFailure { return (failure == 0, nil) }
+    return (false, "write \(path): \(String(cString: strerror(failure)))")
   }
 
   private func write(_ bytes: [UInt8], rotatingAt limit: Int) -> Int32 {
@@ -121,7 +124,12 @@ struct AuditFile {
     let file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0o640)
     if file < 0 { return errno }
     defer { close(file) }
+    guard fstat(file, &status) == 0 else { return errno }
     let written = Glibc.write(file, bytes, bytes.count)
-    return written < 0 ? errno : written < bytes.count ? ENOSPC : 0
+    if written == bytes.count { return 0 }
+    let failure = written < 0 ? errno : ENOSPC
+    // No line without its end: the next would be taken for the rest of it.
+    if written > 0 { _ = ftruncate(file, status.st_size) }
+    return failure
   }
 }

@@ -49,6 +49,21 @@ import Testing
     #expect(next.ends().map(\.guest) == ["a"] && next.ends().map(\.reason) == [.poweroff])
   }
 
+  @Test func whatCouldNotBeWrittenIsWrittenLater() throws {
+    let folder = String(path.dropLast("/events.jsonl".count))
+    rmdir(folder)
+    let journal = try EventJournal(path: path)
+    note(journal, .created, "a")
+    // Time enough to fail.
+    usleep(200_000)
+    #expect(mkdir(folder, 0o700) == 0)
+    // One at its beginning, and one at its end.
+    awaitLines(2)
+    note(journal, .ended, "a", .poweroff)
+    awaitLines(4)
+    #expect(try EventJournal(path: path).events().map(\.kind) == [.created, .ended])
+  }
+
   @Test func aLineThatWasCutIsLeftOut() throws {
     let file = open(path, O_WRONLY | O_CREAT, 0o600)
     let text =

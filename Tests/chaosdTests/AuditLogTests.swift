@@ -52,15 +52,15 @@ import Testing
       unlink(path)
       unlink("\(path).1")
     }
-    #expect(file.append(Array("first\n".utf8), rotatingAt: 10) == nil)
-    #expect(file.append(Array("second\n".utf8), rotatingAt: 10) == nil)
+    #expect(file.append(Array("first\n".utf8), rotatingAt: 10) == (true, nil))
+    #expect(file.append(Array("second\n".utf8), rotatingAt: 10) == (true, nil))
     #expect(content == "second\n")
     #expect(access("\(path).1", F_OK) == 0)
   }
 
   @Test func failureIsSaidOnce() {
     var file = AuditFile(path: "/dev/full")
-    #expect(file.append([1], rotatingAt: 10)?.contains("No space left") == true)
-    #expect(file.append([1], rotatingAt: 10) == nil)
+    #expect(file.append([1], rotatingAt: 10).report?.contains("No space left") == true)
+    #expect(file.append([1], rotatingAt: 10) == (false, nil))
   }
 }
