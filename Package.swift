@@ -84,7 +84,7 @@ let package = Package(
       ]),
     program("chaos", ["ChaosAPI", "CPosix"]),
     program("chaos-bench", ["ChaosAPI"]),
-    program("chaos-backend", ["Backends", "CBackends"]),
+    program("chaos-backend", ["Backends", "CBackends", "Threads"]),
     program("chaos-cni", ["ChaosAPI", "ContainerNetwork"]),
     program(
       "chaosd",

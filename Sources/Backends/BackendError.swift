@@ -27,7 +27,7 @@ public struct BackendError: Error, CustomStringConvertible {
   /// Reads errno; call it right after the call that failed.
   static func last(_ operation: String) -> BackendError { BackendError(operation, errno: Glibc.errno) }
 
-  init(_ failure: BackgroundThread.Failure) {
+  public init(_ failure: BackgroundThread.Failure) {
     self.init("start thread \(failure.name)", errno: failure.errno)
   }
 

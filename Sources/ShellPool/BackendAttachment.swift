@@ -3,6 +3,7 @@ import DevicePages
 import Glibc
 import StateFiles
 import Synchronization
+import Threads
 import VirtualLAN
 import Xen
 
@@ -19,8 +20,15 @@ public final class BackendAttachment: Sendable {
   /// whose making failed is left in it, which costs a number.
   private let made = Mutex<Set<InterfaceIndex>>([])
   private let kept = KeptQueues()
+  /// The logs' disk may stand still; what is there is opened all the same.
+  private let logChanges: FileThread
+  private let logLooks: FileThread
 
-  public init(network: HostNetwork, backend: BackendService, logs: String, endedLogs: String) {
+  public init(
+    network: HostNetwork, backend: BackendService, logs: String, endedLogs: String
+  ) throws(BackgroundThread.Failure) {
+    logChanges = try FileThread(name: "chaos-log-files")
+    logLooks = try FileThread(name: "chaos-log-looks")
     self.network = network
     self.backend = backend
     self.logs = logs
@@ -82,7 +90,7 @@ public final class BackendAttachment: Sendable {
   func attach(_ shell: DomainShell, features: VifFeatures, queues: [VifQueue], partial: Bool = false) throws {
     let privcmd = Descriptor(adopting: try RestrictedDevices.openPrivcmd(for: shell.domain))
     let channels = Descriptor(adopting: try RestrictedDevices.openEventChannels(for: shell.domain))
-    let log = try openLog(shell.handle)
+    let log = try openLog(shell.handle, isThere: partial)
     let vifs = shell.taps.map { shell.flavour.vif(slot: $0.slot, features: features) }
     try backend.perform(
       .attach(shell.identity, vifs: vifs, partial: partial),
@@ -129,11 +137,11 @@ public final class BackendAttachment: Sendable {
     } catch  where error.errno == EOPNOTSUPP {
       // A back-end of the version before: the shell has not run, so that it can be handed over again.
       try detach(shell)
-      rename(logPath(shell.handle), logPath(handle))
+      renameLog(logPath(shell.handle), logPath(handle))
       try reattach(shell.standIn(handle), features: features)
       return
     }
-    rename(logPath(shell.handle), logPath(handle))
+    renameLog(logPath(shell.handle), logPath(handle))
   }
 
   // MARK: What a guest is asked and told
@@ -206,36 +214,71 @@ public final class BackendAttachment: Sendable {
 
   private func logPath(_ handle: DomainHandle) -> String { "\(logs)/\(handle.uuid).log" }
 
-  private func openLog(_ handle: DomainHandle) throws(BackendError) -> Descriptor {
+  /// - Parameter isThere: whether it should be; a disk that is frozen opens it then, though it makes none.
+  private func openLog(_ handle: DomainHandle, isThere: Bool) throws(BackendError) -> Descriptor {
     let path = logPath(handle)
-    let raw = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o640)
-    if raw < 0 { throw BackendError("open console log \(path)", errno: errno) }
-    return Descriptor(adopting: raw)
+    if isThere {
+      do throws(BackendError) {
+        return try openLog(path, O_RDWR | O_CLOEXEC, on: logLooks)
+      } catch {
+        if error.errno != ENOENT { throw error }
+      }
+    }
+    return try openLog(path, O_RDWR | O_CREAT | O_CLOEXEC, on: logChanges)
   }
 
-  private func rename(_ old: String, _ new: String) {
+  private func openLog(_ path: String, _ flags: Int32, on files: FileThread) throws(BackendError) -> Descriptor {
+    let opened = files.ask {
+      let raw = open(path, flags, 0o640)
+      return (raw: raw, code: raw < 0 ? errno : 0)
+    } late: { late in
+      if late.raw >= 0 { close(late.raw) }
+    }
+    guard let opened else {
+      throw BackendError("open console log \(path): its disk does not answer", errno: ETIMEDOUT)
+    }
+    if opened.raw < 0 { throw BackendError("open console log \(path)", errno: opened.code) }
+    return Descriptor(adopting: opened.raw)
+  }
+
+  private func renameLog(_ old: String, _ new: String) {
     // A log that cannot be moved is lost with the old name; the guest is not.
-    Glibc.rename(old, new)
+    logChanges.order { Glibc.rename(old, new) }
   }
 
-  public func removeLog(_ handle: DomainHandle) { unlink(logPath(handle)) }
+  public func removeLog(_ handle: DomainHandle) {
+    let path = logPath(handle)
+    logChanges.order { unlink(path) }
+  }
 
   /// Keeps the log of a guest that ended, for a while; one that says nothing goes at once.
   func retireLog(_ handle: DomainHandle) {
-    var status = stat()
-    guard stat(logPath(handle), &status) == 0, status.st_size > 0 else { return removeLog(handle) }
-    rename(logPath(handle), endedLogPath(handle))
+    let (path, ended) = (logPath(handle), endedLogPath(handle))
+    logChanges.order {
+      var status = stat()
+      if stat(path, &status) == 0, status.st_size > 0 { Glibc.rename(path, ended) } else { unlink(path) }
+    }
   }
 
   private func endedLogPath(_ handle: DomainHandle) -> String { "\(endedLogs)/\(handle.uuid).log" }
 
   /// What a guest that ended had written last; nil when it is no longer kept.
   public func endedLog(_ handle: DomainHandle) throws(StateFile.Failure) -> [UInt8]? {
-    try StateFile.read(endedLogPath(handle))
+    let path = endedLogPath(handle)
+    let read = logLooks.ask {
+      Result { () throws(StateFile.Failure) in try StateFile.read(path) }
+    }
+    guard let read else { throw StateFile.Failure(operation: "read", path: path, errno: ETIMEDOUT) }
+    return try read.get()
   }
 
   /// Removes logs of ended guests: those older than a day, and all but the newest 64.
   public func pruneEndedLogs() {
+    let folder = endedLogs
+    logChanges.order { Self.prune(folder) }
+  }
+
+  private static func prune(_ endedLogs: String) {
     let now = time(nil)
     let logs = StateFile.names(in: endedLogs).map { name -> (path: String, time: Int) in
       let path = "\(endedLogs)/\(name)"
@@ -243,15 +286,17 @@ public final class BackendAttachment: Sendable {
       return (path, stat(path, &status) == 0 ? status.st_mtim.tv_sec : 0)
     }
     for (position, log) in logs.sorted(by: { $0.time > $1.time }).enumerated()
-    where position >= Self.mostEndedLogs || now - log.time > Self.longestKept { unlink(log.path) }
+    where position >= mostEndedLogs || now - log.time > longestKept { unlink(log.path) }
   }
 
   private static let mostEndedLogs = 64
   private static let longestKept = 24 * 60 * 60
 
-  /// The handles that a log is called by.
-  public var loggedHandles: [DomainHandle] {
-    StateFile.names(in: logs).compactMap { name in
+  /// The handles that a log is called by; nil when they cannot be listed now.
+  public var loggedHandles: [DomainHandle]? {
+    let folder = logs
+    let names = logLooks.ask { try? StateFile.list(folder) } ?? nil
+    return names?.compactMap { name in
       name.hasSuffix(".log") ? DomainHandle(uuid: String(name.dropLast(4))) : nil
     }
   }

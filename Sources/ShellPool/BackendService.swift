@@ -27,8 +27,12 @@ public final class BackendService: Sendable {
     if case .root = account {
       report("chaos-backend is to keep root's rights; a user of its own would leave it with none")
     }
-    client = BackendClient(path: socket) { () throws(BackendError) in
-      try Self.spawn(program, socket: socket, account, log: log)
+    // Opened now, as the disk may stand still when one is to be started; what is there a frozen disk opens.
+    var file = open(log, O_WRONLY | O_APPEND | O_CLOEXEC)
+    if file < 0 { file = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o640) }
+    if file < 0 { report("chaos-backend's messages are lost: open \(log): \(String(cString: strerror(errno)))") }
+    client = BackendClient(path: socket) { [file] () throws(BackendError) in
+      try Self.spawn(program, socket: socket, account, log: file)
     }
   }
 
@@ -46,7 +50,7 @@ public final class BackendService: Sendable {
 
   /// Starts chaos-backend in a session of its own, so that it outlives this process.
   private static func spawn(
-    _ program: String, socket: String, _ account: Account, log: String
+    _ program: String, socket: String, _ account: Account, log: Int32
   ) throws(BackendError) {
     // Said here, where somebody hears it, and not only in the log of a program that ends at once.
     if case .user(let name) = account { _ = try SystemUser(named: name) }
@@ -58,7 +62,11 @@ public final class BackendService: Sendable {
     posix_spawn_file_actions_init(&files)
     defer { posix_spawn_file_actions_destroy(&files) }
     posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
-    posix_spawn_file_actions_addopen(&files, STDERR_FILENO, log, O_WRONLY | O_CREAT | O_APPEND, 0o640)
+    if log >= 0 {
+      posix_spawn_file_actions_adddup2(&files, log, STDERR_FILENO)
+    } else {
+      posix_spawn_file_actions_addopen(&files, STDERR_FILENO, "/dev/null", O_WRONLY, 0)
+    }
     posix_spawn_file_actions_adddup2(&files, STDERR_FILENO, STDOUT_FILENO)
     // Above all not the API's listener: held open here it would take connections for a dead chaosd.
     cbackends_spawn_close_rest(&files)

@@ -127,6 +127,8 @@ public enum StateFile {
 
   /// Makes a folder and those above it, as far as they are missing.
   public static func makeFolder(_ path: String, mode: mode_t) throws(Failure) {
+    // A disk that is frozen holds up mkdir(2), whether there is anything to make or not.
+    if access(path, F_OK) == 0 { return }
     if mkdir(path, mode) == 0 || errno == EEXIST { return }
     guard errno == ENOENT, let slash = path.lastIndex(of: "/"), slash != path.startIndex else {
       throw Failure(operation: "create folder", path: path, errno: errno)

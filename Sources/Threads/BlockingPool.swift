@@ -169,7 +169,7 @@ public final class BlockingPool: Sendable {
 }
 
 extension Duration {
-  fileprivate var nanoseconds: Int {
+  var nanoseconds: Int {
     let (seconds, attoseconds) = components
     return Int(seconds) * 1_000_000_000 + Int(attoseconds / 1_000_000_000)
   }

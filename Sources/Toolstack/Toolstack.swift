@@ -87,7 +87,7 @@ public final class Toolstack: Sendable {
     evpn = EVPNService(network: network, report: report)
     lans = LANs(store: LANStore(), network: network, observe: observe, report: report)
     self.records = records
-    attachment = BackendAttachment(
+    attachment = try BackendAttachment(
       network: network, backend: backend, logs: places.consoles, endedLogs: places.endedConsoles)
     wiring = DomainWiring(hypervisor: hypervisor)
     builder = ShellBuilder(hypervisor: hypervisor, attachment: attachment, records: records)

@@ -1,5 +1,6 @@
 import Backends
 import Glibc
+import Threads
 
 // chaos-backend: serves the devices of guests on the noxs bus. Listens first, as root; then gives up every
 // privilege and lives from the descriptors chaosd sends.
@@ -23,22 +24,19 @@ if options.showsHelp {
   exit(0)
 }
 
-func report(_ line: String) {
-  let text = "chaos-backend: \(line)\n"
-  _ = write(STDERR_FILENO, text, text.utf8.count)
-}
-
 if options.account == nil && geteuid() == 0 {
   fail("does not run as root unless told so: give --user NAME, whom it is to become, or --as-root", status: 2)
 }
 
-do {
+do throws(BackendError) {
   var user: (name: String, ids: SystemUser)?
   if case .user(let name) = options.account { user = (name, try SystemUser(named: name)) }
   let listener = try ControlSocket.listen(at: options.socket)
   if let user { try Privileges.become(user.ids, named: user.name) }
   try Privileges.giveUpMore()
-  let server = try BackendServer(listener: listener, report: report)
+  let messages: MessageWriter
+  do throws(BackgroundThread.Failure) { messages = try MessageWriter() } catch { throw BackendError(error) }
+  let server = try BackendServer(listener: listener) { messages.write("chaos-backend: \($0)") }
   // Its threads run by now, and it needs no others.
   try Privileges.confine()
   server.run()

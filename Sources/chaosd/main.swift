@@ -1,6 +1,7 @@
 import ChaosAPI
 import Glibc
 import Logging
+import Threads
 import Toolstack
 
 signal(SIGPIPE, SIG_IGN)
@@ -32,9 +33,13 @@ if options.listsSteps {
   exit(0)
 }
 
-let logger = Logger(label: "chaosd") { StreamLogHandler.standardError(label: $0) }
+let messages: MessageWriter
+do throws(BackgroundThread.Failure) { messages = try MessageWriter() } catch { fail("\(error)", status: 1) }
+let logger = Logger(label: "chaosd") { MessageLog(label: $0, messages: messages) }
 do {
   try await Daemon(options, manager: .fromEnvironment(), logger: logger).run()
 } catch {
+  messages.flush()
   fail("\(error)", status: 1)
 }
+messages.flush()
