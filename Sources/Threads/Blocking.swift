@@ -2,7 +2,7 @@
 ///
 /// A function that waits (for a guest's queue, the back-end, netlink, a lock on a file, the disk) takes one as
 /// `_ blocking: borrowing Blocking`. So the compiler keeps it off event loops, where every client would wait
-/// with it, and off Swift's co-operative pool, which on a dom0 with one CPU is a single thread.
+/// with it, and off the one thread for tasks (``TaskThread``).
 ///
 /// Its only initialiser is the internal one the compiler writes: nobody outside this room can make one.
 public struct Blocking: ~Copyable {}

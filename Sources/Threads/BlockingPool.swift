@@ -3,7 +3,7 @@ import Synchronization
 
 /// A bounded number of plain threads for what blocks, with a bounded queue before them.
 ///
-/// Threads are made as they are needed and end when they have been idle for a while; one always stays, so that
+/// Threads are made as they are needed and end when they have been idle for a while; some always stay, so that
 /// a system out of threads makes the pool slow and never stops it. Work that finds the queue full is refused at
 /// once: a queue that nobody comes to the end of helps no caller. A pool lives as long as the process.
 public final class BlockingPool: Sendable {
@@ -12,13 +12,16 @@ public final class BlockingPool: Sendable {
     public var threads: Int
     /// The most work that waits for a thread.
     public var queued: Int
-    /// How long a thread stays without work.
+    /// Of the threads, those that are there from the start and always stay.
+    public var kept: Int
+    /// How long another stays without work.
     public var idle: Duration
 
-    public init(threads: Int, queued: Int, idle: Duration = .seconds(10)) {
-      precondition(threads > 0 && queued > 0)
+    public init(threads: Int, queued: Int, kept: Int = 1, idle: Duration = .seconds(10)) {
+      precondition(threads >= kept && kept > 0 && queued > 0)
       self.threads = threads
       self.queued = queued
+      self.kept = kept
       self.idle = idle
     }
   }
@@ -71,8 +74,8 @@ public final class BlockingPool: Sendable {
   public init(name: String, _ limits: Limits) throws(BackgroundThread.Failure) {
     self.name = name
     self.limits = limits
-    state.withLock { $0.threads = 1 }
-    try startThread(stays: true)
+    state.withLock { $0.threads = limits.kept }
+    for _ in 0..<limits.kept { try startThread(stays: true) }
   }
 
   /// Runs `body` on a thread of the pool and returns what it returns.

@@ -283,7 +283,7 @@ extension Toolstack {
         return false
       }
       group.addTask {
-        try await Task.sleep(for: .seconds(seconds))
+        try await self.tasks.sleep(for: .seconds(seconds))
         return false
       }
       defer { group.cancelAll() }

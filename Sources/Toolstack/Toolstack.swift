@@ -37,6 +37,8 @@ public final class Toolstack: Sendable {
   /// Guests that are started with the host.
   let wanted: StartNotes
   let bootMark: String
+  /// Where tasks wait for guests.
+  public let tasks: TaskThread
 
   /// Where the toolstack keeps what outlives it, records and images aside.
   public struct Places: Sendable {
@@ -74,6 +76,7 @@ public final class Toolstack: Sendable {
     records: RecordStore, places: Places, budgetMiB: Int, observe: StepObserver?,
     report: @escaping @Sendable (String) -> Void
   ) throws {
+    tasks = try TaskThread(name: "chaos-waits")
     reconciler = try Reconciler()
     journal = try EventJournal(path: places.journal)
     pending = try StartNotes(folder: places.pending, durability: .processDeath, report: report)

@@ -199,7 +199,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
     do {
       switch try router.reply(to: current.head, body: body) {
       case .now(let answer): write(answer, context)
-      case .blocking(let work): try answer(work, context)
+      case .blocking(let work): try answer(work, on: edge.pool, context)
+      case .looking(let look): try answer({ blocking in .whole(try look(blocking)) }, on: edge.looks, context)
       case .waiting(let work): try answer(waiting: work, context)
       }
     } catch {
@@ -208,11 +209,12 @@ final class ConnectionHandler: ChannelDuplexHandler {
   }
 
   private func answer(
-    _ work: @escaping @Sendable (borrowing Blocking) throws -> Response, _ context: ChannelHandlerContext
+    _ work: @escaping @Sendable (borrowing Blocking) throws -> Response, on pool: BlockingPool,
+    _ context: ChannelHandlerContext
   ) throws {
     let loop = context.eventLoop
     let bound = NIOLoopBound((self, context), eventLoop: loop)
-    try edge.pool.submit { blocking in
+    try pool.submit { blocking in
       let response: Response
       do { response = try work(blocking) } catch { response = .whole(Answer(APIError(error))) }
       loop.execute {
@@ -229,7 +231,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     let permit = try edge.waits.take()
     let loop = context.eventLoop
     let bound = NIOLoopBound((self, context), eventLoop: loop)
-    let task = Task {
+    let task = Task(executorPreference: edge.tasks) {
       let answer: Answer
       do { answer = try await work() } catch { answer = Answer(APIError(error)) }
       withExtendedLifetime(permit) {}
@@ -342,10 +344,14 @@ final class ConnectionHandler: ChannelDuplexHandler {
         return context.writeAndFlush(part)
       }.get()
     }
-    loop.makeFutureWithTask { try await stream.produce(send) }.whenComplete { _ in
-      let (handler, context) = bound.value
-      if context.channel.isActive { handler.end(context) }
-      handler.record(.ok, "stream")
+    Task(executorPreference: edge.tasks) {
+      // It ends early when its client leaves.
+      do { try await stream.produce(send) } catch {}
+      loop.execute {
+        let (handler, context) = bound.value
+        if context.channel.isActive { handler.end(context) }
+        handler.record(.ok, "stream")
+      }
     }
   }
 

@@ -10,7 +10,7 @@ extension Routes {
       let accepted = try toolstack.accept(request, blocking)
       let (lines, continuation) = AsyncStream.makeStream(of: [UInt8].self)
       // A task of its own: what was accepted is finished even if the client goes away.
-      Task {
+      Task(executorPreference: edge.tasks) {
         do {
           try await toolstack.createAll(accepted) { make in
             let result = try await whenThereIsRoom { try await edge.pool.run(make) }
@@ -32,7 +32,11 @@ extension Routes {
   /// Tries again for a while: guests that are made already need not go because others keep the pool busy.
   private func whenThereIsRoom<Result>(_ body: () async throws -> Result) async throws -> Result {
     for _ in 0..<200 {
-      do { return try await body() } catch is BlockingPool.Full { try await Task.sleep(for: .milliseconds(50)) }
+      do {
+        return try await body()
+      } catch is BlockingPool.Full {
+        try await edge.tasks.sleep(for: .milliseconds(50))
+      }
     }
     return try await body()
   }

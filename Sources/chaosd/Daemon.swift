@@ -75,7 +75,10 @@ struct Daemon {
       account: options.backendAsRoot ? .root : .user(options.backendUser),
       log: "\(Folder.logs)/chaos-backend.log", report: report)
     pool = try BlockingPool(
-      name: "chaos-blocking", .init(threads: options.limits.blockingThreads, queued: options.limits.blockingQueue))
+      name: "chaos-blocking",
+      .init(
+        threads: options.limits.blockingThreads, queued: options.limits.blockingQueue,
+        kept: options.limits.blockingThreadsKept))
     settings = PoolSettings(path: "\(Folder.settings)/pool.json", report: report)
     toolstack = try Toolstack(
       hypervisor: hypervisor, network: try HostNetwork(), backend: backend,
@@ -94,8 +97,9 @@ struct Daemon {
     try await pool.run { blocking in try start(blocking) }
     let group = MultiThreadedEventLoopGroup(numberOfThreads: min(4, System.coreCount))
     let report: @Sendable (String) -> Void = { logger.error("\($0)") }
-    let edge = Edge(
-      pool: pool, limits: options.limits, audit: try AuditLog(path: Folder.audit, report: report))
+    let edge = try Edge(
+      pool: pool, tasks: toolstack.tasks, limits: options.limits,
+      audit: try AuditLog(path: Folder.audit, report: report))
     let routes = Routes(
       toolstack: toolstack, settings: settings, edge: edge, health: { _ in healthChecks() })
     let server = APIServer(routes, edge, group: group, report: report)

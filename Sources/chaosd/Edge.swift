@@ -13,6 +13,10 @@ protocol Router: Sendable {
 /// What all connections share.
 final class Edge: Sendable {
   let pool: BlockingPool
+  /// For what only looks, so that no operation that waits keeps a list waiting.
+  let looks: BlockingPool
+  /// For tasks, which wait for guests and for clients.
+  let tasks: TaskThread
   let limits: Limits
   let metrics = RequestMetrics()
   let audit: AuditLog?
@@ -24,8 +28,14 @@ final class Edge: Sendable {
   let consoles: Allowance
   private let stopping = Atomic<Bool>(false)
 
-  init(pool: BlockingPool, limits: Limits, audit: AuditLog?) {
+  init(
+    pool: BlockingPool, tasks: TaskThread, limits: Limits, audit: AuditLog?
+  ) throws(BackgroundThread.Failure) {
     self.pool = pool
+    self.tasks = tasks
+    looks = try BlockingPool(
+      name: "chaos-looks",
+      .init(threads: limits.lookingThreads, queued: limits.blockingQueue, kept: limits.lookingThreads))
     self.limits = limits
     self.audit = audit
     connections = Allowance("connections", limits.connections)

@@ -33,12 +33,12 @@ extension Routes {
   /// The guests, and with `all` those that have ended too.
   func list(_ query: Query) throws -> Reply {
     let isAll = try query.flag("all")
-    return .answer { blocking in
+    return .looking { blocking in
       Answer(isAll ? try toolstack.listAll(blocking) : GuestList(guests: try toolstack.list(blocking)))
     }
   }
 
-  func statistics() -> Reply { .answer { blocking in Answer(try toolstack.statistics(blocking)) } }
+  func statistics() -> Reply { .looking { blocking in Answer(try toolstack.statistics(blocking)) } }
 
   // MARK: Events
 

@@ -36,6 +36,10 @@ struct Limits: Sendable {
   /// Threads for what blocks, and what may wait for one.
   var blockingThreads = 32
   var blockingQueue = 512
+  /// Of the threads, those that always stay: a system may have no others to give.
+  var blockingThreadsKept = 4
+  /// Threads for what only looks. They always stay.
+  var lookingThreads = 2
 }
 
 /// A number of things of which only so many may be in use.

@@ -87,6 +87,8 @@ enum Reply {
   case now(Answer)
   /// Made on a thread that may block.
   case blocking(@Sendable (borrowing Blocking) throws -> Response)
+  /// Made on a thread that waits for nobody's operations: looks at memory, the hypervisor and the host's interfaces.
+  case looking(@Sendable (borrowing Blocking) throws -> Answer)
   /// Waits for a guest; cancelled when the client leaves.
   case waiting(@Sendable () async throws -> Answer)
 

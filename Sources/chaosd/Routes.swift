@@ -61,7 +61,7 @@ struct Routes: Router {
 
   private func host(_ request: RequestHead) throws -> Reply {
     guard request.method == .GET else { throw unknown(request) }
-    return .answer { blocking in Answer(try toolstack.host(blocking)) }
+    return .looking { blocking in Answer(try toolstack.host(blocking)) }
   }
 
   private func counters(_ request: RequestHead) throws -> Reply {
@@ -89,7 +89,7 @@ struct Routes: Router {
 
   private func guest(_ request: RequestHead, _ guest: String, _ body: [UInt8]) throws -> Reply {
     switch request.method {
-    case .GET: return .answer { blocking in Answer(try toolstack.info(guest, blocking)) }
+    case .GET: return .looking { blocking in Answer(try toolstack.info(guest, blocking)) }
     case .PATCH: return try change(guest, body)
     case .DELETE:
       return .answer { blocking in
@@ -190,7 +190,7 @@ struct Routes: Router {
 
   private func lans(_ request: RequestHead, _ body: [UInt8]) throws -> Reply {
     switch request.method {
-    case .GET: return .answer { blocking in Answer(try toolstack.listLANs(blocking)) }
+    case .GET: return .looking { blocking in Answer(try toolstack.listLANs(blocking)) }
     case .POST:
       let lan = try LANRequest(json: try json(body), at: "")
       return .answer { blocking in Answer(try toolstack.createLAN(lan, blocking), status: .created) }
@@ -267,7 +267,7 @@ struct Routes: Router {
         return .answer { _ in Answer(toolstack.poolStatus(settings)) }
       }
       return .waiting {
-        while !toolstack.pool.isFull { try await Task.sleep(for: .milliseconds(10)) }
+        while !toolstack.pool.isFull { try await edge.tasks.sleep(for: .milliseconds(10)) }
         return try await edge.pool.run { _ in Answer(toolstack.poolStatus(settings)) }
       }
     default: throw unknown(request)

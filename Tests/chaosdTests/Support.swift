@@ -99,7 +99,7 @@ struct TestServer {
   init(_ limits: Limits = Limits(), audit: AuditLog? = nil, listener: ((String) -> Int32)? = nil) async throws {
     let pool = try BlockingPool(
       name: "test", .init(threads: limits.blockingThreads, queued: limits.blockingQueue))
-    edge = Edge(pool: pool, limits: limits, audit: audit)
+    edge = try Edge(pool: pool, tasks: try TaskThread(name: "test"), limits: limits, audit: audit)
     let server = APIServer(router, edge, group: group) { _ in }
     if let listener {
       channel = try await server.listen(on: listener(path))
