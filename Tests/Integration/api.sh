@@ -122,7 +122,7 @@ test_lock_held_by_another_holds_up_nobody_else() {
   (chaos create --name waits --image host --memory 8 --vif lan=held >/dev/null 2>&1 || true) &
   sleep 0.5
   timeout 3 chaos version >/dev/null
-  timeout 3 chaos list >/dev/null
+  answers_in_time
   wait
   chaos pool set --image host --memory 8 --vifs 1 --low 0 --high 0 >/dev/null
   chaos destroy --all >/dev/null

@@ -136,18 +136,6 @@ neighbour_is_well() {
   expect_bounded "$sizes"
 }
 
-# The list comes at once: the best of five, since the processor is shared with guests that spin.
-answers_in_time() {
-  local try start took
-  for try in {1..5}; do
-    start=${EPOCHREALTIME/./}
-    timeout 30 chaos list >/dev/null || fail 'no list' || return 1
-    took=$((${EPOCHREALTIME/./} - start))
-    ((took >= 1000000)) || return 0
-  done
-  fail "chaos list took $((took / 1000)) ms"
-}
-
 # What is attached to a hostile guest is attached, or refused in a line.
 take_new_vifs() {
   local number status error

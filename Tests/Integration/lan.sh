@@ -348,6 +348,7 @@ test_held_lock_is_said_and_holds_up_nobody_else() {
   wait_until 10 lock_is_held
   refused 4 "LAN 'blue' is being changed: lock /run/chaos/lans/lan100.lock: held by process .*flock" \
     chaos lan peer add blue 10.98.0.2
+  answers_in_time
   # Guests come and go without it.
   create b --vif lan=blue
   members_are blue 2
