@@ -1,4 +1,5 @@
 import Glibc
+import Synchronization
 import Xen
 
 /// chaosd's side of the control protocol: a connection that is made when first needed and again after it was lost, on
@@ -13,6 +14,8 @@ public final class BackendClient: Sendable {
     public var request = Duration.seconds(5)
     /// For a back-end that was started to listen.
     public var start = Duration.seconds(5)
+    /// Between two starts, where the first ended at once: the one before it had not let go of the socket's lock.
+    public var startAgain = Duration.milliseconds(200)
     /// For a sign of life of a back-end that is known not to answer, and between two looks.
     public var look = Duration.milliseconds(500)
 
@@ -23,6 +26,7 @@ public final class BackendClient: Sendable {
   private let limits: Limits
   private let start: (@Sendable () throws(BackendError) -> Void)?
   private let turns = ConnectionTurns()
+  private let connected = Atomic<Int>(0)
 
   /// - Parameters:
   ///   - path: where the back-end listens.
@@ -35,18 +39,32 @@ public final class BackendClient: Sendable {
     self.start = start
   }
 
+  /// How often a connection was made: as long as that is the same, so is the back-end.
+  public var connections: Int { connected.load(ordering: .sequentiallyConsistent) }
+
   /// Sends a request and waits for its reply. The descriptors stay the caller's.
   ///
-  /// - Throws: ``BackendError``: what the back-end answered, or that it is unavailable. The request that meets a dead
-  ///   back-end fails; the next one starts another.
+  /// - Throws: ``BackendError``: what the back-end answered, or that it is unavailable. A request that meets a dead
+  ///   back-end is made once more, to the next: whatever the dead one did of it is gone with it.
   @discardableResult
   public func perform(
     _ request: ControlProtocol.Request, descriptors: [Int32] = []
   ) throws(BackendError) -> ControlProtocol.Reply {
-    let turn = try turns.take(within: limits.request)
-    let reply = try perform(request, descriptors, turn)
+    let reply: ControlProtocol.Reply
+    do throws(BackendError) {
+      reply = try performOnce(request, descriptors)
+    } catch {
+      guard error.kind == .unavailable, Self.meansNoneListens(error.errno) else { throw error }
+      reply = try performOnce(request, descriptors)
+    }
     if case .failed(let errno, let message) = reply { throw BackendError(message, errno: errno) }
     return reply
+  }
+
+  private func performOnce(
+    _ request: ControlProtocol.Request, _ descriptors: [Int32]
+  ) throws(BackendError) -> ControlProtocol.Reply {
+    try perform(request, descriptors, try turns.take(within: limits.request))
   }
 
   private func perform(
@@ -83,7 +101,7 @@ public final class BackendClient: Sendable {
     var result: [ControlProtocol.Status] = []
     var from = DomainID.dom0
     while true {
-      guard case .domains(let part) = try list(from: from), let last = part.last else { return result }
+      guard case .domains(let part) = try perform(.list(from: from)), let last = part.last else { return result }
       result += part
       // The back-end runs with fewer rights than this process: it must not lead it round in circles.
       let number = last.key.domain.rawValue
@@ -92,28 +110,22 @@ public final class BackendClient: Sendable {
     }
   }
 
-  /// Listing changes nothing, so that one that just died may be asked again, which starts another.
-  private func list(from: DomainID) throws(BackendError) -> ControlProtocol.Reply {
-    do {
-      return try perform(.list(from: from))
-    } catch {
-      guard Self.meansNoneListens(error.errno) else { throw error }
-      return try perform(.list(from: from))
-    }
-  }
-
   /// - Parameter isDoubtful: the last one did not answer, so that this is not worth a long wait.
   private func connect(isDoubtful: Bool) throws(BackendError) -> BackendConnection {
     let answer = isDoubtful ? limits.look : limits.request
     let end = ContinuousClock.now + (isDoubtful ? limits.look : limits.start)
-    var isStarted = false
+    var nextStart = ContinuousClock.now
     while true {
       do {
-        return try BackendConnection(path: path, within: answer)
+        let connection = try BackendConnection(path: path, within: answer)
+        connected.add(1, ordering: .sequentiallyConsistent)
+        return connection
       } catch {
         guard let start, Self.meansNoneListens(error.errno) else { throw error }
-        if !isStarted { try start() }
-        isStarted = true
+        if ContinuousClock.now >= nextStart {
+          try start()
+          nextStart = .now + limits.startAgain
+        }
         // It listens within milliseconds; the limit is for a host under heavy load.
         guard ContinuousClock.now < end else {
           throw BackendError("chaos-backend does not listen on \(path)", errno: ETIMEDOUT, kind: .unavailable)

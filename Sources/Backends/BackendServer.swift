@@ -134,12 +134,13 @@ public final class BackendServer {
   private func attachVif(
     _ key: ControlProtocol.DomainKey, _ vif: ControlProtocol.Vif, _ descriptors: [Int32]
   ) throws {
-    guard Self.isSound(vif), descriptors.count == 3, let domain = try? served(key) else {
+    guard Self.isSound(vif), descriptors.count == 3 else {
       for descriptor in descriptors { close(descriptor) }
       throw BackendError("attach vif \(vif.slot) of domain \(key.domain)", errno: EINVAL)
     }
     let queue = DomainBackend.QueuePair(tap: descriptors[1], vhost: descriptors[2])
     let privcmd = Descriptor(adopting: descriptors[0])
+    let domain = try served(key)
     let slot = Int(vif.slot)
     if domain.slots.contains(slot) { throw BackendError("vif \(slot) of domain \(key.domain)", errno: EEXIST) }
     do {

@@ -78,7 +78,9 @@ final class DomainBackend {
         toleratesBroken(error)
       }
     }
+    // What a predecessor wrote for the guest and did not ring for, or chaosd while there was none.
     channels.notify(consolePort)
+    channels.notify(powerctlPort)
   }
 
   private static let powerctlBase = GuestFrame.size

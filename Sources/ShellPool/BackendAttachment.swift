@@ -92,12 +92,18 @@ public final class BackendAttachment: Sendable {
     let channels = Descriptor(adopting: try RestrictedDevices.openEventChannels(for: shell.domain))
     let log = try openLog(shell.handle, isThere: partial)
     let vifs = shell.taps.map { shell.flavour.vif(slot: $0.slot, features: features) }
+    // Read before: what dies right after it has answered counts as another.
+    let connection = backend.connections
     try backend.perform(
       .attach(shell.identity, vifs: vifs, partial: partial),
       descriptors: [privcmd.raw, channels.raw, log.raw]
         + queues.flatMap { [$0.tap.descriptor.raw, $0.instance] })
+    shell.connection = connection
     for (tap, queue) in zip(shell.taps, queues) { kept.keep(queue, of: tap.index) }
   }
+
+  /// Whether the back-end that a domain was handed to is still the one there is, as far as is known.
+  public func hasKept(_ shell: DomainShell) -> Bool { shell.connection == backend.connections }
 
   /// Hands a domain to a back-end that does not serve it yet, because its predecessor died.
   public func reattach(_ shell: DomainShell, features: VifFeatures) throws {
@@ -132,16 +138,19 @@ public final class BackendAttachment: Sendable {
 
   /// Tells the back-end that a shell has another handle, and moves its log along.
   func rename(_ shell: DomainShell, to handle: DomainHandle, features: VifFeatures) throws {
-    do {
+    do throws(BackendError) {
       try backend.perform(.rename(shell.identity, to: handle))
-    } catch  where error.errno == EOPNOTSUPP {
-      // A back-end of the version before: the shell has not run, so that it can be handed over again.
-      try detach(shell)
       renameLog(logPath(shell.handle), logPath(handle))
-      try reattach(shell.standIn(handle), features: features)
-      return
+    } catch {
+      // A back-end of the version before, or one that was started just now and does not serve the shell yet: the shell
+      // has not run, so that it can be handed over again.
+      guard error.errno == EOPNOTSUPP || error.errno == ENODEV else { throw error }
+      if error.errno == EOPNOTSUPP { try detach(shell) }
+      renameLog(logPath(shell.handle), logPath(handle))
+      let renamed = shell.standIn(handle)
+      try reattach(renamed, features: features)
+      shell.connection = renamed.connection
     }
-    renameLog(logPath(shell.handle), logPath(handle))
   }
 
   // MARK: What a guest is asked and told
@@ -152,9 +161,15 @@ public final class BackendAttachment: Sendable {
   }
 
   /// Tells the back-end of the features in force on a shell's vifs once an image is loaded.
-  public func setFeatures(_ features: VifFeatures, of shell: DomainShell) throws(BackendError) {
-    for tap in shell.taps {
-      try backend.perform(.setFeatures(shell.identity, slot: UInt8(tap.slot), features: features.rawValue))
+  public func setFeatures(_ features: VifFeatures, of shell: DomainShell) throws {
+    do throws(BackendError) {
+      for tap in shell.taps {
+        try backend.perform(.setFeatures(shell.identity, slot: UInt8(tap.slot), features: features.rawValue))
+      }
+    } catch {
+      // One that was started just now and does not serve the shell yet.
+      guard error.errno == ENODEV else { throw error }
+      try reattach(shell, features: features)
     }
   }
 

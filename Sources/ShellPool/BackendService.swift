@@ -36,14 +36,17 @@ public final class BackendService: Sendable {
     }
   }
 
-  /// Sends a request, connecting first where needed. The request that meets a dead back-end fails; the next one
-  /// starts another, which the reconciler has serve every guest.
+  /// Sends a request, connecting first where needed. One that meets a dead back-end starts another, which serves no
+  /// domain until it is handed it: the reconciler does that for every guest.
   @discardableResult
   public func perform(
     _ request: ControlProtocol.Request, descriptors: [Int32] = []
   ) throws(BackendError) -> ControlProtocol.Reply {
     try client.perform(request, descriptors: descriptors)
   }
+
+  /// As long as it is the same, so is the back-end.
+  var connections: Int { client.connections }
 
   /// The domains the back-end serves now.
   public func domains() throws(BackendError) -> [ControlProtocol.Status] { try client.domains() }

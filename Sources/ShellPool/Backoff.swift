@@ -12,6 +12,9 @@ public struct Backoff: Sendable {
   /// Whether it is time for another try.
   public var isDue: Bool { DispatchTime.now() >= next }
 
+  /// Puts the next try off for a moment: what was to be tried was busy.
+  public mutating func postpone() { next = .now() + .milliseconds(500) }
+
   /// Notes one more failure.
   public mutating func fail() {
     let seconds = min(1 << min(failures, 6), Self.longestSeconds)

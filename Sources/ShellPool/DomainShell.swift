@@ -15,6 +15,8 @@ public final class DomainShell: Sendable {
   /// By slot: those of the flavour, until vifs are added to or removed from a guest.
   private let tapsBySlot: Mutex<[Int: GuestTap]>
   private let pages: Mutex<Pages>
+  /// The connection on which the domain was handed to chaos-backend; nil: by another chaosd.
+  private let handedOver = Mutex<Int?>(nil)
 
   private struct Pages: ~Copyable {
     /// The start info and the device page, in this order.
@@ -54,6 +56,11 @@ public final class DomainShell: Sendable {
 
   /// Notes that a slot has no tap any more.
   func removeTap(slot: Int) { tapsBySlot.withLock { _ = $0.removeValue(forKey: slot) } }
+
+  var connection: Int? {
+    get { handedOver.withLock { $0 } }
+    set { handedOver.withLock { $0 = newValue } }
+  }
 
   /// What is written down of the shell once it is ready.
   var record: DomainRecord { record(.shell) }
@@ -125,9 +132,11 @@ public final class DomainShell: Sendable {
   func renamed(to handle: DomainHandle) -> DomainShell {
     let frame = pages.withLock { $0.startInfoFrame }
     let mapping = pages.withLock { $0.mapping.take() }
-    return DomainShell(
+    let renamed = DomainShell(
       identity: DomainIdentity(domain: domain, handle: handle), flavour: flavour, taps: taps, pages: mapping,
       startInfoFrame: frame)
+    renamed.connection = connection
+    return renamed
   }
 
   /// The same domain under another handle, without its pages.

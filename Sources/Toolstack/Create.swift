@@ -395,6 +395,8 @@ extension Toolstack {
       } else {
         try procedure.step(.unpause) { try hypervisor.unpause(current.domain) }
       }
+      // The next back-end looked for guests to serve when this was none yet.
+      if !attachment.hasKept(current) { reconciler.lookNow(.everything) }
       return guest
     } catch {
       if let guest = registry[current.handle] {

@@ -18,6 +18,8 @@ final class Guest: Sendable {
     /// CHAOS_STATUS_* bits: the guest's own words.
     var status: UInt32 = 0
     var isTampered = false
+    /// Its device page was changed, or may have been by a daemon that ended, and nobody rang.
+    var isUntold = false
     /// Why vifs carry nothing any more, by slot.
     var brokenVifs: [Int: String] = [:]
     /// Being destroyed: nobody is told any more that it exists, and a create is not answered with it.
@@ -32,8 +34,6 @@ final class Guest: Sendable {
     var isToReboot = false
     /// It stopped and is to be made again when its back-off says so.
     var isToRestart = false
-    /// Its device page may say what it was never rung for: the daemon that wrote it may have ended in between.
-    var isUntold = false
     var restarts = Backoff()
     var started = ContinuousClock.now
   }
@@ -82,11 +82,17 @@ final class Guest: Sendable {
     try queue.withLock { _ in try body(ended == nil) }
   }
 
-  /// The same, but not at all while another operation is under way or when the guest has ended.
-  func ifIdle(_ body: () throws -> Void) rethrows {
-    try queue.withLockIfAvailable { _ in
+  /// Another operation is under way.
+  struct Busy: Error {}
+
+  /// The same, but not at all when the guest has ended, and not while another operation is under way.
+  ///
+  /// - Throws: ``Busy`` then, and what `body` throws.
+  func ifIdle(_ body: () throws -> Void) throws {
+    let done: Void? = try queue.withLockIfAvailable { _ in
       if ended == nil { try body() }
     }
+    if done == nil { throw Busy() }
   }
 
   // MARK: Facts
@@ -103,6 +109,11 @@ final class Guest: Sendable {
     set { facts.withLock { $0.isTampered = newValue } }
   }
 
+  var isUntold: Bool {
+    get { facts.withLock { $0.isUntold } }
+    set { facts.withLock { $0.isUntold = newValue } }
+  }
+
   /// Why vifs carry nothing any more, by slot.
   var brokenVifs: [Int: String] { facts.withLock { $0.brokenVifs } }
 
@@ -115,11 +126,6 @@ final class Guest: Sendable {
   }
 
   var isEnding: Bool { facts.withLock { $0.isEnding } }
-
-  var isUntold: Bool {
-    get { facts.withLock { $0.isUntold } }
-    set { facts.withLock { $0.isUntold = newValue } }
-  }
 
   func beginEnding() { facts.withLock { $0.isEnding = true } }
 
@@ -194,6 +200,7 @@ final class Guest: Sendable {
       facts.record = record
       facts.status = 0
       facts.isTampered = false
+      facts.isUntold = false
       facts.brokenVifs = [:]
       facts.isEnding = false
       facts.stopped = nil

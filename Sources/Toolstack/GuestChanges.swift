@@ -20,7 +20,7 @@ extension Toolstack {
         record.name = name
         try commit(record, of: guest)
         registry.rename(guest, from: old)
-        if record.bus == .noxs { try tell(guest) }
+        if record.bus == .noxs { tellNow(guest) }
         journal.note(.renamed, guest, message: "was '\(old)'")
         return try info(of: guest)
       }

@@ -1,3 +1,4 @@
+import Backends
 import CDevicePage
 import ChaosAPI
 import Glibc
@@ -117,7 +118,9 @@ extension Toolstack {
       try guest.serially(blocking) {
         let state = try info(of: guest).state
         guard state == .running else { throw Self.wrongState(guest, state, "shut down") }
-        try attachment.request(UInt32(CHAOS_REQUEST_POWEROFF), of: guest.identity)
+        try withBackend(of: guest) {
+          try attachment.request(UInt32(CHAOS_REQUEST_POWEROFF), of: guest.identity)
+        }
       }
     } catch {
       throw APIError(error)
@@ -308,8 +311,13 @@ extension Toolstack {
       throw APIError(APIError.code(errno), "open a console: \(String(cString: strerror(errno)))")
     }
     defer { close(ends[1]) }
-    do {
+    let open = { [attachment] in
       try attachment.openConsole(of: guest.identity, follow: follow, input: input, on: ends[1])
+    }
+    do {
+      do { try open() } catch let error as BackendError where error.errno == ENODEV {
+        try guest.serially(blocking) { try withBackend(of: guest, open) }
+      }
     } catch {
       close(ends[0])
       throw APIError(error)

@@ -132,7 +132,7 @@ extension Toolstack {
         }
         try registry.reserve(addresses ?? [], except: nil)
         defer { registry.release(addresses ?? []) }
-        return try add(planned, slot, to: guest)
+        return try withBackend(of: guest) { try add(planned, slot, to: guest) }
       }
     } catch {
       throw APIError(error)
@@ -160,7 +160,7 @@ extension Toolstack {
       throw error
     }
     registry.update(guest)
-    _ = try procedure.step(.writePage) { try tell(guest) }
+    _ = try procedure.step(.writePage) { tellNow(guest) }
     return Self.describe(record, guest.shell)
   }
 
@@ -193,7 +193,7 @@ extension Toolstack {
     try procedure.step(.record) { try records.write(guest.domainRecord(.guest, changed)) }
     guest.replace(record: changed)
     try procedure.step(.writePage) {
-      if let generation = try tell(guest) { awaitSeen(generation, by: guest) }
+      if let generation = tellNow(guest) { awaitSeen(generation, by: guest) }
     }
     try procedure.step(.deleteTap) { try builder.removeVif(guest.shell, slot: vif.slot) }
     registry.update(guest)
@@ -214,7 +214,7 @@ extension Toolstack {
         // Before, not after: a guest that breaks it at once is heard of before the request is answered. One that cannot
         // be reset is told of anew.
         _ = guest.note(broken: guest.brokenVifs.filter { $0.key != slot })
-        try attachment.resetVif(guest.shell, slot: slot)
+        try withBackend(of: guest) { try attachment.resetVif(guest.shell, slot: slot) }
         return Self.describe(vif, guest.shell)
       }
     } catch {
@@ -232,13 +232,31 @@ extension Toolstack {
   // MARK: Device page
 
   /// Lays the guest's device page anew from its record, if it says something else, and rings. Returns the
-  /// generation that says so.
+  /// generation that says so. Where nobody rang, the reconciler has somebody do it.
   @discardableResult
   func tell(_ guest: Guest) throws -> UInt32? {
     let page = Self.devicePage(guest.record, guest.shell)
-    guard let generation = guest.shell.rewrite(page) else { return nil }
+    guard let generation = guest.shell.rewrite(page) else {
+      // Without its page nothing can be told.
+      guest.isUntold = false
+      return nil
+    }
+    guest.isUntold = true
     try attachment.request(UInt32(CHAOS_REQUEST_GENERATION), of: guest.identity)
+    guest.isUntold = false
     return generation
+  }
+
+  /// The same of a change that was made and stays, whether the guest can be told of it now or not. Called on the guest's
+  /// queue.
+  @discardableResult
+  func tellNow(_ guest: Guest) -> UInt32? {
+    do {
+      return try withBackend(of: guest) { try tell(guest) }
+    } catch {
+      report("guest '\(guest.name)' is told later that its device page changed: \(error)")
+      return nil
+    }
   }
 
   /// Gives the guest a moment to stop using what the page no longer names. It cannot hold anything up: its rings

@@ -9,6 +9,12 @@ import Testing
     #expect(!backoff.isDue && backoff.failures == 1)
   }
 
+  @Test func whatWasBusyHasNotFailed() {
+    var backoff = Backoff()
+    backoff.postpone()
+    #expect(!backoff.isDue && backoff.failures == 0)
+  }
+
   @Test func manyFailuresAreCounted() {
     var backoff = Backoff()
     for _ in 0..<1000 { backoff.fail() }

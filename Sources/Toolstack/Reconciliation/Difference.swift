@@ -17,8 +17,6 @@ enum Difference: Hashable, Sendable {
   case lostShell(DomainIdentity)
   /// A record that nobody is answerable for.
   case abandoned(DomainHandle)
-  /// A guest may not have been told what its device page says.
-  case untold(DomainIdentity)
   /// The back-end does not serve a domain of ours.
   case unserved(DomainIdentity)
   /// The back-end serves what is none of ours any more; as long as it maps that, it stays a zombie.
@@ -27,6 +25,8 @@ enum Difference: Hashable, Sendable {
   case strangerVif(DomainIdentity, slot: Int)
   /// The back-end lacks a vif that a guest has.
   case unservedVif(DomainIdentity, slot: Int)
+  /// A guest's device page was changed, and the guest was not told.
+  case untold(DomainIdentity)
   /// A guest's tap is not on its bridge.
   case misplacedTap(DomainIdentity, slot: Int)
   /// A guest's tap is on its bridge without its settings as a port.
@@ -53,6 +53,7 @@ struct WantedState: Sendable {
     /// Known to run no more, and kept.
     var isStopped = false
     var isRestartDue = false
+    /// Its device page was changed, and nobody rang.
     var isUntold = false
   }
 

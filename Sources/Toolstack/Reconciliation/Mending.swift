@@ -84,11 +84,11 @@ extension Toolstack {
     case .lostShell(let identity):
       if let shell = pool.withdraw(identity), let error = builder.abandon(shell) { throw error }
     case .abandoned(let handle): try unmakeAbandoned(handle)
-    case .untold(let identity): try tellAdopted(identity)
     case .unserved(let identity): try serve(identity)
     case .strangerServed(let identity): try attachment.detach(identity)
     case .strangerVif(let identity, let slot): try letGo(ofVif: slot, of: identity)
     case .unservedVif(let identity, let slot): try serve(vif: slot, of: identity)
+    case .untold(let identity): try guest(identity)?.ifIdle { if let guest = guest(identity) { try tell(guest) } }
     case .misplacedTap(let identity, let slot): try putBack(identity, slot)
     case .plainPort(_, _, let index): try network.setUpPort(index)
     case .strayTap(let index, _): try attachment.deleteStray(index)
@@ -136,22 +136,10 @@ extension Toolstack {
     return try hypervisor.domains().first { $0.handle == record.handle && $0.id != .dom0 }?.identity
   }
 
-  /// Lays a guest's page anew where it does not say what the record says, and rings.
-  private func tellAdopted(_ identity: DomainIdentity) throws {
-    try guest(identity)?.ifIdle {
-      guard let guest = guest(identity), guest.isUntold else { return }
-      try tell(guest)
-      guest.isUntold = false
-    }
-  }
-
   /// Hands a domain to a back-end that does not serve it, because its predecessor died.
   private func serve(_ identity: DomainIdentity) throws {
     if let guest = guest(identity) {
-      try guest.ifIdle {
-        let features = guest.record.vifs.first?.features ?? 0
-        try attachment.reattach(guest.shell, features: VifFeatures(rawValue: features))
-      }
+      try guest.ifIdle { try serve(guest) }
     } else if let shell = pool.withdraw(identity) {
       do {
         let boot = shell.flavour.image.flatMap { try? BootImages($0, in: self.images) }
@@ -161,6 +149,23 @@ extension Toolstack {
         throw error
       }
       if !pool.adopt(shell) { builder.abandon(shell) }
+    }
+  }
+
+  /// Called on the guest's queue.
+  private func serve(_ guest: Guest) throws {
+    let features = guest.record.vifs.first?.features ?? 0
+    try attachment.reattach(guest.shell, features: VifFeatures(rawValue: features))
+  }
+
+  /// Asks the back-end for something of a guest's, on the guest's queue. One that was started just now does not serve
+  /// the guest yet, and the reconciler waits until the queue is free: so it is handed the guest here, and asked again.
+  func withBackend<Result>(of guest: Guest, _ body: () throws -> Result) throws -> Result {
+    do {
+      return try body()
+    } catch let error as BackendError where error.errno == ENODEV {
+      try serve(guest)
+      return try body()
     }
   }
 

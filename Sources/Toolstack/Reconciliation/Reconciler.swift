@@ -15,7 +15,7 @@ import Xen
 /// ended (VIRQ_DOM_EXC belongs to xenstored). What cannot be mended is tried again with back-off and reported once.
 final class Reconciler: Sendable {
   /// How much of the world a comparison looks at.
-  enum Scope: Int, Sendable {
+  enum Scope: Int, CaseIterable, Sendable {
     /// The hypervisor's list of domains: a call for 1,024 of them.
     case domains
     /// That, and the host's interfaces.
@@ -78,7 +78,7 @@ final class Reconciler: Sendable {
   }
 
   /// What could not be mended at the last try.
-  var unmended: [Difference] { state.withLock { Array($0.backoffs.keys) } }
+  var unmended: [Difference] { state.withLock { $0.backoffs.filter { $0.value.failures > 0 }.map(\.key) } }
 
   /// Runs something on each of the threads that mend, and on one at least.
   func onAllWorkers(_ work: @escaping @Sendable () -> Void) {
@@ -92,7 +92,7 @@ final class Reconciler: Sendable {
     let (scope, rounds) = state.withLock { state -> (Scope, Int) in
       state.rounds += 1
       defer { state.asked = nil }
-      return (state.rounds % Self.slowRounds == 0 ? .everything : state.asked ?? .domains, state.rounds)
+      return (state.rounds % Self.slowRounds == 0 ? .everything : Self.scope(state), state.rounds)
     }
     guard let differences = toolstack.differences(scope, leaving: state.withLock { $0.unreadable }) else { return }
     forget(allBut: differences, scope)
@@ -101,6 +101,15 @@ final class Reconciler: Sendable {
       toolstack.reconcileLANs(isThorough: scope == .everything)
     }
     if scope == .everything { toolstack.keepHouse() }
+  }
+
+  /// How much to look at: what was asked, and what it takes to see again what is due for another try.
+  private static func scope(_ state: State) -> Scope {
+    let due = state.backoffs.filter { $0.value.isDue && !state.underWay.contains($0.key) }.keys
+    let asked = state.asked ?? .domains
+    return Scope.allCases.first { scope in
+      scope.rawValue >= asked.rawValue && due.allSatisfy { $0.isSeen(by: scope) }
+    } ?? .everything
   }
 
   /// Drops the back-off of what is no difference any more.
@@ -138,6 +147,11 @@ final class Reconciler: Sendable {
       state.withLock { state in
         state.underWay.remove(difference)
         state.backoffs[difference] = nil
+      }
+    } catch is Guest.Busy {
+      state.withLock { state in
+        state.underWay.remove(difference)
+        state.backoffs[difference, default: Backoff()].postpone()
       }
     } catch {
       let isFirst = state.withLock { state in
@@ -179,12 +193,12 @@ extension Difference: CustomStringConvertible {
     case .unfinishedEnd(let identity): "destroy the guest in domain \(identity.domain)"
     case .lostShell(let identity): "forget the shell in domain \(identity.domain), which is gone"
     case .abandoned(let handle): "unmake domain \(handle.uuid)"
-    case .untold(let identity): "ring the guest in domain \(identity.domain)"
     case .unserved(let identity): "have chaos-backend serve domain \(identity.domain)"
     case .strangerServed(let identity): "have chaos-backend let go of domain \(identity.domain)"
     case .strangerVif(let identity, let slot):
       "have chaos-backend let go of vif \(slot) of domain \(identity.domain)"
     case .unservedVif(let identity, let slot): "have chaos-backend serve vif \(slot) of domain \(identity.domain)"
+    case .untold(let identity): "tell the guest in domain \(identity.domain) that its device page changed"
     case .misplacedTap(let identity, let slot): "put vif \(slot) of domain \(identity.domain) back on its bridge"
     case .plainPort(let identity, let slot, _): "set up the port of vif \(slot) of domain \(identity.domain)"
     case .strayTap(_, let name): "delete tap '\(name)', which belongs to no guest"
