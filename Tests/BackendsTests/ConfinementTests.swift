@@ -126,6 +126,19 @@ private func confined<Result: Sendable>(_ body: @escaping @Sendable () -> Result
     return Process(child)
   }
 
+  private func threads(of process: pid_t) -> [String] {
+    guard let folder = opendir("/proc/\(process)/task") else { return [] }
+    defer { closedir(folder) }
+    var names: [String] = []
+    while let entry = readdir(folder) {
+      let name = withUnsafeBytes(of: entry.pointee.d_name) {
+        String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+      }
+      if Int(name) != nil { names.append(name) }
+    }
+    return names
+  }
+
   private func contents(_ path: String) -> String {
     let file = open(path, O_RDONLY | O_CLOEXEC)
     defer { close(file) }
@@ -152,7 +165,11 @@ private func confined<Result: Sendable>(_ body: @escaping @Sendable () -> Result
     #expect(value("Seccomp") == "\t2")
     #expect(contents("/proc/\(process.id)/limits").contains(#/Max core file size +0 +0/#))
     // Every thread, not only the first.
-    #expect(contents("/proc/\(process.id)/task/\(process.id + 1)/status").contains("Seccomp:\t2"))
+    let threads = threads(of: process.id)
+    #expect(threads.count > 1)
+    for thread in threads {
+      #expect(contents("/proc/\(process.id)/task/\(thread)/status").contains("Seccomp:\t2"))
+    }
   }
 
   @Test(.enabled(if: geteuid() == 0))
