@@ -70,8 +70,9 @@ struct Daemon {
     Self.raiseDescriptorLimit()
     let report: @Sendable (String) -> Void = { logger.notice("\($0)") }
     let hypervisor = try Hypervisor()
+    let socket = "\(Folder.run)/backend.sock"
     let backend = BackendService(
-      socket: "\(Folder.run)/backend.sock", program: options.backend ?? Self.siblingProgram("chaos-backend"),
+      socket: socket, program: options.backend ?? Self.siblingProgram("chaos-backend"),
       account: options.backendAsRoot ? .root : .user(options.backendUser),
       log: "\(Folder.logs)/chaos-backend.log", report: report)
     pool = try BlockingPool(
@@ -89,7 +90,7 @@ struct Daemon {
         pending: Folder.pending,
         wanted: Folder.wanted, bootMark: "\(Folder.run)/wanted-guests-started"),
       budgetMiB: try options.poolBudgetMiB ?? hypervisor.hostMemory().freePages / 256 / 4,
-      observe: StepHooks.observer, report: report)
+      observe: StepHooks.observer(backend: socket), report: report)
   }
 
   /// Serves until a signal asks to stop. Guests and shells stay as they are.

@@ -16,6 +16,13 @@ struct PeerCredentials: Sendable, Equatable {
     var gid: UInt32 = 0
   }
 
+  static func of(_ socket: Int32) -> PeerCredentials {
+    var found = Credentials()
+    var size = socklen_t(MemoryLayout<Credentials>.size)
+    guard getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &found, &size) == 0 else { return unknown }
+    return PeerCredentials(pid: found.pid, uid: found.uid)
+  }
+
   static func of(_ channel: any Channel) -> EventLoopFuture<PeerCredentials> {
     guard let options = channel as? any SocketOptionProvider else {
       return channel.eventLoop.makeSucceededFuture(unknown)
