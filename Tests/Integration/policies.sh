@@ -157,3 +157,42 @@ test_client_uuid_takes_a_pooled_shell_and_every_party_learns_of_it() {
   chaos vif remove a 1
   chaos shutdown --wait --timeout 60 a
 }
+
+# race COMMAND...: run three times at once, one of them is done and the others are refused in one line.
+race() {
+  local number statuses=''
+  for number in 1 2 3; do
+    ("$@" >/dev/null 2>"/tmp/race.$number" && echo 0 >"/tmp/status.$number" || echo $? >"/tmp/status.$number") &
+  done
+  wait
+  for number in 1 2 3; do
+    statuses+=$(<"/tmp/status.$number")
+    [[ $(<"/tmp/status.$number") == 0 ]] || expect_equal lines 1 "$(wc -l <"/tmp/race.$number")"
+  done
+  [[ $statuses == 044 || $statuses == 404 || $statuses == 440 ]] || fail "statuses $statuses: $(cat /tmp/race.*)"
+}
+
+test_of_creates_at_once_one_wins() {
+  before=$(resources)
+  race chaos create --image $host_image --name a --no-pool
+  chaos lan create blue --mode local >/dev/null
+  race chaos create --image $host_image --no-pool --vif lan=blue,mac=52:54:00:00:00:01
+  expect_equal guests 2 "$(chaos list -q | wc -l)"
+  chaos destroy --all >/dev/null
+  chaos lan delete blue
+  expect_resources "$before"
+}
+
+test_guests_destroyed_at_once_leave_nothing() {
+  chaos pool set --memory 8 --vifs 1 --low 0 --high 0 >/dev/null
+  chaos pool drain >/dev/null
+  before=$(resources)
+  chaos create --image $noop_image --memory 4 --name many --count 20 --vif bridge=$bridge >/dev/null
+  destroyers=()
+  for number in {1..20}; do
+    chaos destroy "many-$number" &
+    destroyers+=($!)
+  done
+  for destroyer in "${destroyers[@]}"; do wait "$destroyer"; done
+  expect_resources "$before"
+}
