@@ -196,3 +196,31 @@ test_guests_destroyed_at_once_leave_nothing() {
   for destroyer in "${destroyers[@]}"; do wait "$destroyer"; done
   expect_resources "$before"
 }
+
+test_create_with_the_UUID_of_a_dying_guest_is_refused() {
+  uuid=6f1f3a5e-2b1c-4a52-9d0e-0a1b2c3d4e5f
+  create a --no-pool --uuid $uuid --vif bridge=$bridge,ip=10.1.0.2/16
+  # A stopped back-end keeps the domain mapped.
+  backend=$(pidof chaos-backend)
+  kill -STOP "$backend"
+  ! chaos destroy a 2>/dev/null || fail 'destroyed while the back-end holds it'
+  status=0
+  error=$(timeout 30 chaos create --image $host_image --name a --no-pool --uuid $uuid 2>&1) || status=$?
+  kill -CONT "$backend"
+  expect_equal "status ($error)" 4 "$status"
+  expect_equal lines 1 "$(wc -l <<<"$error")"
+  again() { chaos create --image $host_image --name a --no-pool --uuid $uuid >/dev/null 2>&1; }
+  wait_until 30 again
+}
+
+test_pool_is_set_by_many_at_once() {
+  setters=()
+  for high in {1..10}; do
+    chaos pool set --memory 6 --vifs 1 --low 0 --high "$high" >/dev/null &
+    setters+=($!)
+  done
+  for setter in "${setters[@]}"; do wait "$setter"; done
+  expect_equal flavours 1 "$(chaos pool status --format json | jq '[.flavours[] | select(.memoryMiB == 6)] | length')"
+  expect_equal 'on disk' "$(chaos pool status --format json | jq '.flavours[] | select(.memoryMiB == 6).high')" \
+    "$(jq '.. | objects | select(.memoryMiB? == 6).high' /etc/chaos/pool.json)"
+}
