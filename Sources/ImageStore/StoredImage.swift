@@ -33,8 +33,7 @@ public final class StoredImage: Sendable {
       throw .notAKernel(error)
     }
     // What was parsed is what was checked.
-    guard try file.status() == status else { throw .damaged(digest) }
-    sound = Mutex(status)
+    sound = Mutex(try Self.statusOfSame(file, digest, since: status))
   }
 
   /// To be called when the file was renamed, which changes its status and not its bytes.
@@ -55,7 +54,8 @@ public final class StoredImage: Sendable {
     } catch let error as ImageReadError {
       throw ImageStoreError(digest, error)
     }
-    guard try file.status() == before else { throw ImageStoreError.damaged(digest) }
+    let after = try Self.statusOfSame(file, digest, since: before)
+    if after != before { sound.withLock { $0 = after } }
     return result
   }
 
@@ -66,6 +66,20 @@ public final class StoredImage: Sendable {
     try Self.check(file, digest)
     sound.withLock { $0 = status }
     return status
+  }
+
+  /// The file's status now, nobody having written to it since it had that other one.
+  ///
+  /// One whose place another copy of the same image took meanwhile has lost its name, which its status tells too: then
+  /// the bytes decide.
+  private static func statusOfSame(
+    _ file: ImageFile, _ digest: ImageDigest, since before: FileStatus
+  ) throws(ImageStoreError) -> FileStatus {
+    let now = try file.status()
+    if now == before { return now }
+    guard now.size == before.size, now.modified == before.modified else { throw .damaged(digest) }
+    try check(file, digest)
+    return now
   }
 
   private static func check(_ file: ImageFile, _ digest: ImageDigest) throws(ImageStoreError) {

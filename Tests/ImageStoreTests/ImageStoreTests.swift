@@ -363,6 +363,14 @@ import Testing
     }
   }
 
+  @Test(arguments: ["web", nil])
+  func anImageThatComesInAgainWhileItIsReadIsNotDamaged(name: String?) throws {
+    let image = try add(kernel(1), name: name)
+    // The second copy takes the place of the first, which loses its name.
+    try image.withBytes { _ in _ = try self.add(self.kernel(1), name: name) }
+    #expect(try bytes(image) == kernel(1))
+  }
+
   @Test func aStatusThatChangedIsNoDamageByItself() throws {
     let image = try add(kernel(1), name: "web")
     #expect(chmod("\(named)/\(image.digest.hexadecimal)", 0o600) == 0)
