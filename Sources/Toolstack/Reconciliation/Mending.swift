@@ -2,6 +2,7 @@ import Backends
 import ChaosAPI
 import DevicePages
 import Glibc
+import ImageStore
 import ShellPool
 import VirtualLAN
 import Xen
@@ -213,6 +214,11 @@ extension Toolstack {
     var used = Set(registry.guests.flatMap { [$0.record.kernel, $0.record.ramdisk].compactMap { $0 } })
     for status in pool.status {
       if let image = status.flavour.image { used.formUnion([image.kernel, image.ramdisk].compactMap { $0 }) }
+    }
+    // Those of guests that are to be made again, or started with the host, above all after a daemon was killed in the
+    // middle of it.
+    for note in pending.all + wanted.all {
+      used.formUnion([note.request.image, note.request.ramdisk].compactMap { $0.flatMap { ImageDigest($0) } })
     }
     images.removeUnused(inUse: used)
   }
