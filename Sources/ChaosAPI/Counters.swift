@@ -2,7 +2,7 @@
 public struct Counters: Sendable, Equatable {
   /// Requests to the hypervisor, by kind; kinds never used are left out.
   public var hypercalls: [String: Int]
-  /// rtnetlink requests.
+  /// rtnetlink requests, but for the one by which a tap gets its settings after it joined.
   public var netlinkMessages: Int
 
   public init(hypercalls: [String: Int], netlinkMessages: Int) {

@@ -23,11 +23,13 @@ final class LinkWatch: Sendable {
   private func follow(_ toolstack: Toolstack) {
     do throws(NetlinkError) {
       let monitor = try LinkMonitor()
+      // A socket of its own: no create waits for it, and what creates cost is counted without it.
+      let network = try HostNetwork()
       // Whatever happened before the first notice.
       toolstack.reconciler.lookNow(.links)
       var bridges = SeenBridges()
       while let notices = try monitor.next(gathering: Self.gathering) {
-        toolstack.setUpPorts(among: notices)
+        toolstack.setUpPorts(among: notices, network)
         // Each is noted, also after one that is reason enough.
         let reasons = notices.filter { toolstack.concerns($0, &bridges) }
         if !reasons.isEmpty { toolstack.reconciler.lookNow(.links) }
@@ -54,7 +56,7 @@ private struct SeenBridges {
 
 extension Toolstack {
   /// Makes the settings of taps that just joined their bridges, each once however often the kernel mentions it.
-  fileprivate func setUpPorts(among notices: [LinkChangeNotice]) {
+  fileprivate func setUpPorts(among notices: [LinkChangeNotice], _ network: HostNetwork) {
     var latest: [InterfaceIndex: Link] = [:]
     for case .link(let link) in notices { latest[link.index] = link }
     for link in latest.values where link.port?.isMulticastRouter == false {
