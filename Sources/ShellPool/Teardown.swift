@@ -127,8 +127,8 @@ public final class Teardown: Sendable {
 
   private func writeDown(_ candidate: Candidate) throws(StateFile.Failure) {
     guard let record = candidate.record else { return }
-    // Neither a full /run nor a want of descriptors must keep anything from being destroyed: after a kill in the middle what is left is found by the
-    // record as it was, and is whole or gone all the same.
+    // Neither a full /run nor a want of descriptors must keep anything from being destroyed: after a kill in the middle
+    // what is left is found by the record as it was, and is whole or gone all the same.
     do {
       try records.write(record)
     } catch {

@@ -26,12 +26,12 @@ extension APIError {
     }
   }
 
-  /// The code for what the system answered: what a host can run out of, and whom it
-  /// waited for in vain, is no fault of the daemon's.
+  /// The code for what the system answered: what a host can run out of, and who was waited for in vain, is no fault of
+  /// the daemon's.
   static func code(_ errno: Int32) -> Code {
     switch errno {
-    // EXFULL: a bridge without a free port.
     case ETIMEDOUT: .timeout
+    // EXFULL: a bridge without a free port.
     case EMFILE, ENFILE, ENOMEM, ENOBUFS, ENOSPC, EDQUOT, EXFULL: .noCapacity
     default: .internal
     }

@@ -60,18 +60,8 @@ bystander_went_on() {
 }
 
 # expect_sizes SIZES: a daemon that lived through all of it is no larger: what one kill leaves would be there many times.
-expect_sizes() {
-  local name before after allowed
-  while read -r name before after; do
-    case $name in
-      *:KiB) allowed=8192 ;;
-      *:descriptors) allowed=12 ;;
-      # Those of pools come when there is something to do, up to 32 and 16.
-      *) allowed=48 ;;
-    esac
-    ((after - before <= allowed)) || fail "$name went from $before to $after" || return 1
-  done < <(LC_ALL=C join <(echo "$1") <(daemon_sizes))
-}
+# Threads of pools come when there is something to do, up to 32 and 16.
+expect_sizes() { expect_bounded "$1" 8192 12 48; }
 
 # kill_at STEP: in the first way of doing the operation that reaches it.
 kill_at() {

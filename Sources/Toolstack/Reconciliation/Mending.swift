@@ -14,8 +14,7 @@ extension Toolstack {
   func differences(_ scope: Reconciler.Scope, leaving unreadable: Set<DomainHandle>) -> [Difference]? {
     var wanted = WantedState()
     wanted.unreadable = unreadable
-    let guests = registry.guests
-    wanted.guests = guests.map { wantedDomain($0) }
+    wanted.guests = registry.guests.map { wantedDomain($0) }
     wanted.shells = pool.shells.map { WantedState.Domain(identity: $0.identity, taps: $0.taps) }
     guard let actual = actualState(scope) else { return nil }
     // Of domains alone the hypervisor is asked twice a second: nothing else is gathered for that.

@@ -170,8 +170,9 @@ extension Difference: CustomStringConvertible {
   /// Whether mending it waits for the kernel, the hypervisor or the back-end.
   var takesLong: Bool {
     switch self {
+    case .stopped, .restartDue, .unstarted, .unfinishedEnd, .lostShell, .abandoned: true
+    case .unserved, .unservedVif, .untold: true
     case .strangerServed, .strangerVif, .misplacedTap, .plainPort, .strayTap, .strayLog: false
-    default: true
     }
   }
 
