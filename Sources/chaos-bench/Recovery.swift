@@ -56,11 +56,14 @@ private enum Recovery {
     guard log >= 0 else { throw Failure(doing: "open chaosd's log") }
     defer { close(log) }
     _ = try daemon.start(Array(arguments.dropFirst()), writingTo: log)
-    while (try? client.guests().count) != guests.count {
-      guard stopwatch.seconds < limit else { throw Failure("chaosd does not list \(guests.count) guests") }
+    while true {
+      let listed = Result { try client.guests().count }
+      if case .success(guests.count) = listed { return stopwatch.milliseconds }
+      guard stopwatch.seconds < limit else {
+        throw Failure("chaosd lists not \(guests.count) guests but \(listed)")
+      }
       usleep(2000)
     }
-    return stopwatch.milliseconds
   }
 
   /// Whether a process is a zombie, whose locks are gone.
