@@ -1,3 +1,4 @@
+import CBackends
 import Glibc
 import Synchronization
 import Xen
@@ -144,9 +145,27 @@ public final class BackendClient: Sendable {
 /// A connection on which the back-end tells of powerctl changes and broken vifs.
 public struct BackendEvents: ~Copyable, Sendable {
   private let socket: ControlSocket
+  private let process: Descriptor
 
   public init(path: String) throws(BackendError) {
-    socket = try BackendConnection(path: path, within: BackendClient.Limits().request).subscribe()
+    let socket = try BackendConnection(path: path, within: BackendClient.Limits().request).subscribe()
+    // Asked while it lives: nobody else has its number.
+    let raw = cbackends_open_peer(socket.raw)
+    if raw < 0 { throw BackendError.last("watch chaos-backend's process") }
+    self.socket = socket
+    process = Descriptor(adopting: raw)
+  }
+
+  /// Waits until the process is gone, with all that it had open; false when it is not after `limit`.
+  public func awaitEnd(within limit: Duration) -> Bool {
+    let deadline = ContinuousClock.now + limit
+    var wanted = pollfd(fd: process.raw, events: Int16(POLLIN), revents: 0)
+    while true {
+      let (seconds, attoseconds) = max(.zero, deadline - .now).components
+      let found = poll(&wanted, 1, Int32(clamping: seconds * 1000 + attoseconds / 1_000_000_000_000_000))
+      if found > 0 { return true }
+      if found == 0 || errno != EINTR { return false }
+    }
   }
 
   /// Waits for the next event; nil when the back-end is gone.

@@ -45,6 +45,13 @@ int cbackends_spawn_close_rest(posix_spawn_file_actions_t *actions)
 
 int cbackends_accept(int fd) { return accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK); }
 
+int cbackends_open_peer(int fd) {
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0) return -1;
+    return (int)syscall(SYS_pidfd_open, peer.pid, 0);
+}
+
 int cbackends_set_no_new_privileges(void) { return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); }
 
 union control {

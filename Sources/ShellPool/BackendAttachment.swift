@@ -119,7 +119,9 @@ public final class BackendAttachment: Sendable {
   /// Lets go of what a dead back-end served, so that nothing keeps its guests' memory mapped.
   ///
   /// - Parameter run: runs what it is given as many times at once as is useful.
-  public func letGoOfDead(_ run: (@escaping @Sendable () -> Void) -> Void) { kept.letGoOfAll(run) }
+  public func letGoOfDead(_ run: (@escaping @Sendable () -> Void) -> Void) {
+    backend.whileNoneIsStarted { kept.letGoOfAll(run) }
+  }
 
   /// Has the back-end let go of a domain that it should not serve.
   public func detach(_ identity: DomainIdentity) throws(BackendError) {

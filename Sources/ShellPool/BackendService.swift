@@ -1,6 +1,7 @@
 import Backends
 import CBackends
 import Glibc
+import Synchronization
 
 /// The connection to chaos-backend, made when first needed and again after the back-end died; starts one when
 /// none listens.
@@ -15,6 +16,13 @@ public final class BackendService: Sendable {
 
   public let socket: String
   private let client: BackendClient
+  private let starts: Starts
+
+  /// Held while one is started. A new process has a copy of all that this one has open until it becomes chaos-backend:
+  /// what is closed meanwhile is closed there, alone.
+  private final class Starts: Sendable {
+    let turn = Mutex(())
+  }
 
   /// - Parameters:
   ///   - program: path of chaos-backend.
@@ -31,10 +39,17 @@ public final class BackendService: Sendable {
     var file = open(log, O_WRONLY | O_APPEND | O_CLOEXEC)
     if file < 0 { file = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o640) }
     if file < 0 { report("chaos-backend's messages are lost: open \(log): \(String(cString: strerror(errno)))") }
+    let starts = Starts()
+    self.starts = starts
     client = BackendClient(path: socket) { [file] () throws(BackendError) in
-      try Self.spawn(program, socket: socket, account, log: file)
+      try starts.turn.withLock { _ throws(BackendError) in
+        try Self.spawn(program, socket: socket, account, log: file)
+      }
     }
   }
+
+  /// Runs something that must not meet the start of a back-end.
+  func whileNoneIsStarted(_ body: () -> Void) { starts.turn.withLock { _ in body() } }
 
   /// Sends a request, connecting first where needed. One that meets a dead back-end starts another, which serves no
   /// domain until it is handed it: the reconciler does that for every guest.

@@ -1,4 +1,5 @@
 import Backends
+import Dispatch
 import Synchronization
 import VirtualLAN
 
@@ -56,19 +57,37 @@ final class KeptQueues: Sendable {
     return queue?.tap
   }
 
-  /// Lets go of all instances, whose back-end is dead, and keeps the taps' queues.
+  /// Lets go of all instances, whose back-end is dead, and keeps the taps' queues. On return all are gone.
   ///
-  /// - Parameter run: runs what it is given as many times at once as is useful.
+  /// - Parameter run: runs what it is given as many times at once as is useful; later does no harm.
   func letGoOfAll(_ run: (@escaping @Sendable () -> Void) -> Void) {
     let left = Remaining(queues.withLock { Array($0.values) })
-    run { while let queue = left.next() { queue.letGo() } }
+    run { left.letGo() }
+    // Whoever was to help may have other things to do.
+    left.letGo()
+    left.awaitHelpers()
   }
 
   private final class Remaining: Sendable {
     private let queues: Mutex<[VifQueue]>
+    private let underWay = DispatchGroup()
 
     init(_ queues: [VifQueue]) { self.queues = Mutex(queues) }
 
-    func next() -> VifQueue? { queues.withLock { $0.popLast() } }
+    func letGo() {
+      while let queue = next() {
+        queue.letGo()
+        underWay.leave()
+      }
+    }
+
+    private func next() -> VifQueue? {
+      queues.withLock { queues in
+        if !queues.isEmpty { underWay.enter() }
+        return queues.popLast()
+      }
+    }
+
+    func awaitHelpers() { underWay.wait() }
   }
 }

@@ -8,6 +8,9 @@ import Xen
 /// Follows chaos-backend: takes what guests say through it, and has the world compared when a back-end appears, since
 /// it may lack every domain.
 final class BackendWatch: Sendable {
+  /// How long the kernel may take to clear away a dead back-end, before what it served is taken up one by one.
+  private static let longestEnd = Duration.seconds(5)
+
   func start(_ toolstack: Toolstack) throws(BackgroundThread.Failure) {
     try BackgroundThread.start(name: "chaos-events") { [self] in
       while true {
@@ -26,7 +29,11 @@ final class BackendWatch: Sendable {
       toolstack.reconciler.lookNow(.everything)
       while let event = events.next() { take(event, toolstack) }
       toolstack.report("chaos-backend ended; a new one is started")
-      toolstack.attachment.letGoOfDead { toolstack.reconciler.onAllWorkers($0) }
+      // What it still has open it would close one by one, each after a grace period, while it is the last to have it. One
+      // that lives all the same goes on with what it serves.
+      if events.awaitEnd(within: Self.longestEnd) {
+        toolstack.attachment.letGoOfDead { toolstack.reconciler.onAllWorkers($0) }
+      }
     } catch {
       toolstack.report("chaos-backend: \(error)")
       sleep(1)

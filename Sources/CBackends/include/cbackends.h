@@ -38,6 +38,9 @@ static const short cbackends_spawn_setsid = 0x80;
 int cbackends_spawn_close_rest(posix_spawn_file_actions_t *actions);
 /* accept4(2) with SOCK_CLOEXEC and SOCK_NONBLOCK. */
 int cbackends_accept(int fd);
+/* The process that listens at the other end of a connected unix socket (SO_PEERCRED), as a descriptor that is readable
+ * once all of its threads have ended and their files are closed (pidfd_open(2)). */
+int cbackends_open_peer(int fd);
 /* prctl(PR_SET_NO_NEW_PRIVS). */
 int cbackends_set_no_new_privileges(void);
 /* No core files, and no debugger of another process of this user (PR_SET_DUMPABLE). */
