@@ -100,7 +100,7 @@ private let messages: [[UInt8]] = {
   let vif = ControlProtocol.Vif(slot: 0, windowFrames: 64, features: 3)
   let requests: [ControlProtocol.Request] = [
     .attach(key, vifs: [vif], partial: true), .detach(key), .resetVif(key, slot: 2), .rename(key, to: key.handle),
-    .attachVif(key, vif),
+    .attachVif(key, vif), .own,
     .detachVif(key, slot: 1),
     .setFeatures(key, slot: 0, features: 3),
     .console(key, follow: true, input: false), .powerctl(key, bits: 1), .list(from: domain), .subscribe,

@@ -45,33 +45,41 @@ public final class BackendClient: Sendable {
 
   /// Sends a request and waits for its reply. The descriptors stay the caller's.
   ///
+  /// - Parameter only: the connection (``connections``) that the request makes sense on; no other is tried.
   /// - Throws: ``BackendError``: what the back-end answered, or that it is unavailable. A request that meets a dead
   ///   back-end is made once more, to the next: whatever the dead one did of it is gone with it.
   @discardableResult
   public func perform(
-    _ request: ControlProtocol.Request, descriptors: [Int32] = []
+    _ request: ControlProtocol.Request, descriptors: [Int32] = [], on only: Int? = nil
   ) throws(BackendError) -> ControlProtocol.Reply {
     let reply: ControlProtocol.Reply
     do throws(BackendError) {
-      reply = try performOnce(request, descriptors)
+      reply = try performOnce(request, descriptors, only)
     } catch {
-      guard error.kind == .unavailable, Self.meansNoneListens(error.errno) else { throw error }
-      reply = try performOnce(request, descriptors)
+      guard only == nil, error.kind == .unavailable, Self.meansNoneListens(error.errno) else { throw error }
+      reply = try performOnce(request, descriptors, nil)
     }
     if case .failed(let errno, let message) = reply { throw BackendError(message, errno: errno) }
     return reply
   }
 
   private func performOnce(
-    _ request: ControlProtocol.Request, _ descriptors: [Int32]
+    _ request: ControlProtocol.Request, _ descriptors: [Int32], _ only: Int?
   ) throws(BackendError) -> ControlProtocol.Reply {
-    try perform(request, descriptors, try turns.take(within: limits.request))
+    try perform(request, descriptors, only, try turns.take(within: limits.request))
   }
 
   private func perform(
-    _ request: ControlProtocol.Request, _ descriptors: [Int32], _ turn: consuming ConnectionTurns.Turn
+    _ request: ControlProtocol.Request, _ descriptors: [Int32], _ only: Int?,
+    _ turn: consuming ConnectionTurns.Turn
   ) throws(BackendError) -> ControlProtocol.Reply {
     var turn = turn
+    // Nobody else connects during this turn.
+    if let only, only != connections || !turn.hasConnection {
+      let open = turn.takeConnection()
+      turns.end(turn, keeping: open)
+      throw BackendError("chaos-backend is another by now", errno: EPIPE, kind: .unavailable)
+    }
     let connection: BackendConnection
     do throws(BackendError) {
       if let open = turn.takeConnection() {

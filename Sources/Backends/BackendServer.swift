@@ -131,6 +131,15 @@ public final class BackendServer {
     }
   }
 
+  private func own(_ descriptors: [Int32]) throws(BackendError) {
+    var failure: BackendError?
+    for descriptor in descriptors {
+      let instance = Descriptor(adopting: descriptor)
+      do { try VhostNet.own(instance) } catch { failure = error }
+    }
+    if let failure { throw failure }
+  }
+
   private func attachVif(
     _ key: ControlProtocol.DomainKey, _ vif: ControlProtocol.Vif, _ descriptors: [Int32]
   ) throws {
@@ -318,6 +327,7 @@ public final class BackendServer {
     case .resetVif(let key, let slot): try resetVif(key, slot: Int(slot), descriptors)
     case .console(let key, let follow, let input):
       try openConsole(key, follow: follow, input: input, descriptors)
+    case .own: try own(descriptors)
     default:
       for descriptor in descriptors { close(descriptor) }
       return try perform(request, on: connection)

@@ -17,6 +17,13 @@ final class ConnectionTurns: Sendable {
       self.isDoubtful = isDoubtful
     }
 
+    var hasConnection: Bool {
+      switch connection {
+      case .some: true
+      case .none: false
+      }
+    }
+
     mutating func takeConnection() -> BackendConnection? { connection.take() }
   }
 

@@ -57,8 +57,16 @@ struct VhostNet: ~Copyable {
     if cbackends_ioctl(vhost.raw, request, argument) < 0 { throw BackendError.last(name) }
   }
 
+  /// Makes this process the owner of an instance, whose memory it reads from then on.
+  static func own(_ vhost: borrowing Descriptor) throws(BackendError) {
+    // EBUSY: it has an owner. Unless that is this process, the next call fails with EPERM.
+    if cbackends_ioctl(vhost.raw, cbackends_vhost_set_owner, nil) < 0, errno != EBUSY {
+      throw BackendError.last("VHOST_SET_OWNER")
+    }
+  }
+
   private func claim() throws(BackendError) {
-    try ioctl(cbackends_vhost_set_owner, "VHOST_SET_OWNER", nil)
+    try Self.own(vhost)
     var offered: UInt64 = 0
     try ioctl(cbackends_vhost_get_features, "VHOST_GET_FEATURES", &offered)
     // Offloads are between the guest and the tap; vhost itself needs only the ring features.

@@ -20,6 +20,8 @@ public final class BackendAttachment: Sendable {
   /// whose making failed is left in it, which costs a number.
   private let made = Mutex<Set<InterfaceIndex>>([])
   private let kept = KeptQueues()
+  /// One at a time, so that who waits finds his own among those of the one before.
+  private let owning = Mutex(())
   /// The logs' disk may stand still; what is there is opened all the same.
   private let logChanges: FileThread
   private let logLooks: FileThread
@@ -67,6 +69,8 @@ public final class BackendAttachment: Sendable {
 
   /// A queue for a tap that nobody serves any more.
   private func openQueue(_ tap: GuestTap) throws -> VifQueue {
+    haveOwned(tap.index)
+    if let owned = kept.takeOwned(tap.index, by: backend.connections) { return owned }
     let open: VifQueue.OpenTap
     if let kept = kept.take(tap.index) {
       open = kept
@@ -74,6 +78,25 @@ public final class BackendAttachment: Sendable {
       open = VifQueue.OpenTap(Descriptor(adopting: try network.openTap(tap.name)))
     }
     return VifQueue(tap: open, vhost: try Self.openVhost())
+  }
+
+  /// Has the back-end own instances for a tap and for others that lost theirs: each for itself would cost it a grace
+  /// period of the kernel's (11 ms), unless another came right before.
+  private func haveOwned(_ tap: InterfaceIndex) {
+    owning.withLock { _ in
+      let connection = backend.connections
+      let unserved = kept.unserved(tap, atMost: ControlProtocol.mostOwned)
+      guard unserved.count > 1 else { return }
+      do {
+        let queues = try unserved.map { [connection] old in
+          VifQueue(tap: old.queue.tap, vhost: try Self.openVhost(), owner: connection)
+        }
+        try backend.perform(.own, descriptors: queues.map(\.instance), on: connection)
+        for (old, new) in zip(unserved, queues) { kept.replace(old.queue, of: old.tap, with: new) }
+      } catch {
+        // A help and no more: the vif's own instance is opened next, and says what is wrong.
+      }
+    }
   }
 
   private static func openVhost() throws(BackendError) -> Descriptor {
@@ -97,7 +120,8 @@ public final class BackendAttachment: Sendable {
     try backend.perform(
       .attach(shell.identity, vifs: vifs, partial: partial),
       descriptors: [privcmd.raw, channels.raw, log.raw]
-        + queues.flatMap { [$0.tap.descriptor.raw, $0.instance] })
+        + queues.flatMap { [$0.tap.descriptor.raw, $0.instance] },
+      on: queues.lazy.compactMap(\.owner).first)
     shell.connection = connection
     for (tap, queue) in zip(shell.taps, queues) { kept.keep(queue, of: tap.index) }
   }
@@ -188,7 +212,7 @@ public final class BackendAttachment: Sendable {
     let privcmd = Descriptor(adopting: try RestrictedDevices.openPrivcmd(for: shell.domain))
     try backend.perform(
       .attachVif(shell.identity, shell.flavour.vif(slot: slot, features: features)),
-      descriptors: [privcmd.raw, queue.tap.descriptor.raw, queue.instance])
+      descriptors: [privcmd.raw, queue.tap.descriptor.raw, queue.instance], on: queue.owner)
     if let tap = shell.tap(slot: slot) { kept.keep(queue, of: tap.index) }
   }
 

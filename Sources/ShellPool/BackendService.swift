@@ -51,13 +51,13 @@ public final class BackendService: Sendable {
   /// Runs something that must not meet the start of a back-end.
   func whileNoneIsStarted(_ body: () -> Void) { starts.turn.withLock { _ in body() } }
 
-  /// Sends a request, connecting first where needed. One that meets a dead back-end starts another, which serves no
+  /// Sends a request, connecting first where needed, and where it makes sense on more than one connection. One that meets a dead back-end starts another, which serves no
   /// domain until it is handed it: the reconciler does that for every guest.
   @discardableResult
   public func perform(
-    _ request: ControlProtocol.Request, descriptors: [Int32] = []
+    _ request: ControlProtocol.Request, descriptors: [Int32] = [], on only: Int? = nil
   ) throws(BackendError) -> ControlProtocol.Reply {
-    try client.perform(request, descriptors: descriptors)
+    try client.perform(request, descriptors: descriptors, on: only)
   }
 
   /// As long as it is the same, so is the back-end.

@@ -8,17 +8,39 @@ final class VifQueue: Sendable {
   let tap: OpenTap
   /// The instance's descriptor, open until ``letGo()``.
   let instance: Int32
-  private let vhost: Mutex<Descriptor?>
+  private let state: Mutex<State>
 
-  init(tap: OpenTap, vhost: consuming Descriptor) {
+  private struct State: ~Copyable {
+    var vhost: Descriptor?
+    /// The connection to the back-end that owns the instance and does not serve the vif yet.
+    var owner: Int?
+  }
+
+  init(tap: OpenTap, vhost: consuming Descriptor, owner: Int? = nil) {
     self.tap = tap
     instance = vhost.raw
-    self.vhost = Mutex(consume vhost)
+    state = Mutex(State(vhost: consume vhost, owner: owner))
   }
+
+  /// The connection to the back-end that owns the instance already, so that no other can use it; nil: whoever uses it
+  /// first will, or it is in use.
+  var owner: Int? { state.withLock { $0.owner } }
+
+  /// Notes that the instance is in use.
+  func noteServed() { state.withLock { $0.owner = nil } }
 
   /// Closes this process's reference to the instance. Where it is the last one the kernel takes its time, and whoever
   /// else lets go of the same one waits for that, too: on return nothing of it touches the rings.
-  func letGo() { vhost.withLock { $0 = nil } }
+  func letGo() { state.withLock { $0.vhost = nil } }
+
+  var isLetGo: Bool {
+    state.withLock { state in
+      switch state.vhost {
+      case .some: false
+      case .none: true
+      }
+    }
+  }
 
   /// An open queue of a tap.
   final class OpenTap: Sendable {
@@ -41,7 +63,11 @@ final class VifQueue: Sendable {
 final class KeptQueues: Sendable {
   private let queues = Mutex<[InterfaceIndex: VifQueue]>([:])
 
-  func keep(_ queue: VifQueue, of tap: InterfaceIndex) { queues.withLock { $0[tap] = queue } }
+  /// Keeps the queue of a vif that is served now.
+  func keep(_ queue: VifQueue, of tap: InterfaceIndex) {
+    queue.noteServed()
+    queues.withLock { $0[tap] = queue }
+  }
 
   func queue(of tap: InterfaceIndex) -> VifQueue? { queues.withLock { $0[tap] } }
 
@@ -55,6 +81,29 @@ final class KeptQueues: Sendable {
     let queue = queues.withLock { $0.removeValue(forKey: tap) }
     queue?.letGo()
     return queue?.tap
+  }
+
+  /// Taps whose instances were let go of, this one among them; none where this one is not.
+  func unserved(_ tap: InterfaceIndex, atMost count: Int) -> [(tap: InterfaceIndex, queue: VifQueue)] {
+    queues.withLock { queues in
+      guard let first = queues[tap], first.isLetGo else { return [] }
+      let others = queues.lazy.filter { $0.key != tap && $0.value.isLetGo }.prefix(count - 1)
+      return [(tap, first)] + others.map { ($0.key, $0.value) }
+    }
+  }
+
+  /// Puts a queue with an instance that a back-end owns in the place of one without.
+  func replace(_ old: VifQueue, of tap: InterfaceIndex, with new: VifQueue) {
+    queues.withLock { if $0[tap] === old { $0[tap] = new } }
+  }
+
+  /// A tap's queue, if the back-end of that connection owns its instance and does not serve it yet.
+  func takeOwned(_ tap: InterfaceIndex, by owner: Int) -> VifQueue? {
+    queues.withLock { queues in
+      guard let queue = queues[tap], queue.owner == owner, !queue.isLetGo else { return nil }
+      queues[tap] = nil
+      return queue
+    }
   }
 
   /// Lets go of all instances, whose back-end is dead, and keeps the taps' queues. On return all are gone.

@@ -53,6 +53,26 @@ import Xen
     #expect(hangUp?.errno == EPIPE && hangUp?.kind == .unavailable)
   }
 
+  /// What only one back-end can do is not asked of the next.
+  @Test func aRequestForOneConnectionIsMadeOnNoOther() throws {
+    let backend = try ScriptedBackend { request in
+      guard let decoded = try? ControlProtocol.Request(decoding: request) else { return nil }
+      // Its version is asked for; then it dies of what it is asked.
+      return decoded == .own ? nil : ControlProtocol.Reply.domains([]).encoded()
+    }
+    let client = BackendClient(path: backend.path)
+    #expect(throws: BackendError.self) { try client.perform(.own, on: 0) }
+    #expect(client.connections == 0)
+    _ = try client.domains()
+    #expect(client.connections == 1)
+    #expect(throws: BackendError.self) { try client.perform(.own, on: 0) }
+    try client.perform(Self.list, on: 1)
+    #expect(client.connections == 1)
+    // Not made again, as others are.
+    #expect(throws: BackendError.self) { try client.perform(.own, on: 1) }
+    #expect(client.connections == 1)
+  }
+
   /// A request that a dead back-end took with it is made once more, to the next.
   @Test func aDeadBackEndsRequestIsMadeAgainOnce() throws {
     let deaths = Mutex(0)

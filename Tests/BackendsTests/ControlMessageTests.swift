@@ -29,7 +29,7 @@ import Xen
     .rename(key, to: DomainHandle(Array(0x10...0x1f))!),
     .attachVif(key, ControlProtocol.Vif(slot: 14, windowFrames: 64, features: 0x1_2000_8000)),
     .detachVif(key, slot: 14),
-    .resetVif(key, slot: 3),
+    .resetVif(key, slot: 3), .own,
     .setFeatures(key, slot: 3, features: 0x1_2000_8003),
     .console(key, follow: true, input: false),
     .console(key, follow: false, input: true),

@@ -75,6 +75,7 @@ import Xen
   @Test func whatVersionOneDoesNotHaveIsNotEncoded() {
     #expect(Request.rename(Self.key, to: Self.key.handle).encoded(for: .one) == nil)
     #expect(Request.resetVif(Self.key, slot: 0).encoded(for: .one) == nil)
+    #expect(Request.own.encoded(for: .one) == nil)
   }
 
   /// The client asks in its own version, hears that the back-end is older, and goes on in that one's.
