@@ -63,6 +63,8 @@ public struct GuestRecord: Equatable, Sendable {
   public var scheduling = Scheduling()
   /// How often it was made again.
   public var restarts = 0
+  /// The guest was not told of what its device page says, or may not have been: who wrote the record did not say.
+  public var isUntold = false
 
   public init(
     name: String, imageName: String?, kernel: ImageDigest, ramdisk: ImageDigest?, bus: DeviceBus,
@@ -198,6 +200,15 @@ extension JSON {
     self[key] == nil ? nil : try member(key, \.text, meaning)
   }
 
+  /// A boolean that may be missing.
+  fileprivate func flag(_ key: String) throws(DamagedRecord) -> Bool? {
+    switch self[key] {
+    case nil: return nil
+    case .bool(let flag)?: return flag
+    default: throw DamagedRecord()
+    }
+  }
+
   fileprivate func integer(_ key: String, in range: ClosedRange<Int>) throws(DamagedRecord) -> Int {
     try member(key, \.int) { range.contains($0) ? $0 : nil }
   }
@@ -272,6 +283,7 @@ extension GuestRecord {
     object["after"] = after.isEmpty ? nil : .array(after.map { .string($0) })
     object["scheduling"] = scheduling == Scheduling() ? nil : scheduling.json
     object["restarts"] = .number(restarts)
+    object["told"] = .bool(!isUntold)
     return .object(object)
   }
 
@@ -295,6 +307,8 @@ extension GuestRecord {
         try VifRecord(reading: json, position: position)
       })
     if Set(self.vifs.map(\.slot)).count < self.vifs.count { throw DamagedRecord() }
+    let isTold = try json.flag("told") ?? false
+    isUntold = bus == .noxs && !isTold
     if version > 1 { try readLifeCycle(json) }
   }
 
@@ -302,11 +316,7 @@ extension GuestRecord {
   private mutating func readLifeCycle(_ json: JSON) throws(DamagedRecord) {
     restarts = try json.integer("restarts", in: 0...Int.max)
     after = try json["after"].map { names throws(DamagedRecord) in try [String](reading: names) } ?? []
-    switch json["autostart"] {
-    case nil: autostart = false
-    case .bool(let flag)?: autostart = flag
-    default: throw DamagedRecord()
-    }
+    autostart = try json.flag("autostart") ?? false
     let policies = try json.member("policies")
     do throws(APIError) {
       self.policies = try GuestPolicies(json: policies, at: "policies")

@@ -18,8 +18,6 @@ final class Guest: Sendable {
     /// CHAOS_STATUS_* bits: the guest's own words.
     var status: UInt32 = 0
     var isTampered = false
-    /// Its device page was changed, or may have been by a daemon that ended, and nobody rang.
-    var isUntold = false
     /// Why vifs carry nothing any more, by slot.
     var brokenVifs: [Int: String] = [:]
     /// Being destroyed: nobody is told any more that it exists, and a create is not answered with it.
@@ -109,9 +107,10 @@ final class Guest: Sendable {
     set { facts.withLock { $0.isTampered = newValue } }
   }
 
+  /// Its device page was changed, or may have been by a daemon that ended, and nobody rang.
   var isUntold: Bool {
-    get { facts.withLock { $0.isUntold } }
-    set { facts.withLock { $0.isUntold = newValue } }
+    get { facts.withLock { $0.record.isUntold } }
+    set { facts.withLock { $0.record.isUntold = newValue } }
   }
 
   /// Why vifs carry nothing any more, by slot.
@@ -200,7 +199,6 @@ final class Guest: Sendable {
       facts.record = record
       facts.status = 0
       facts.isTampered = false
-      facts.isUntold = false
       facts.brokenVifs = [:]
       facts.isEnding = false
       facts.stopped = nil

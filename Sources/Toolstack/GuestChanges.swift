@@ -18,6 +18,7 @@ extension Toolstack {
         var record = guest.record
         let old = record.name
         record.name = name
+        record.isUntold = record.bus == .noxs
         try commit(record, of: guest)
         registry.rename(guest, from: old)
         if record.bus == .noxs { tellNow(guest) }

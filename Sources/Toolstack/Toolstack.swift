@@ -208,8 +208,6 @@ public final class Toolstack: Sendable {
     }
     registry.insert(adopted)
     rewrite(record, adopted)
-    // A daemon killed while it changed the guest's vifs may not have come to the page. Nobody waits for that.
-    adopted.isUntold = guest.bus == .noxs
   }
 
   /// Brings a record of an earlier version up to this one's.

@@ -152,6 +152,7 @@ extension Toolstack {
       }
       var changed = guest.record
       changed.vifs = (changed.vifs + [record]).sorted { $0.slot < $1.slot }
+      changed.isUntold = true
       // From here on the vif is the guest's; after a kill the page is written at the next start.
       try procedure.step(.record) { try records.write(guest.domainRecord(.guest, changed)) }
       guest.replace(record: changed)
@@ -189,6 +190,7 @@ extension Toolstack {
     var procedure = Procedure<RemoveVifStep>(observe: observe)
     var changed = guest.record
     changed.vifs.removeAll { $0.slot == vif.slot }
+    changed.isUntold = true
     // From here on the guest lacks it; after a kill the rest follows at the next start.
     try procedure.step(.record) { try records.write(guest.domainRecord(.guest, changed)) }
     guest.replace(record: changed)
@@ -244,6 +246,11 @@ extension Toolstack {
     guest.isUntold = true
     try attachment.request(UInt32(CHAOS_REQUEST_GENERATION), of: guest.identity)
     guest.isUntold = false
+    do {
+      try records.write(guest.domainRecord(.guest))
+    } catch {
+      // The next daemon tells it once more, of which nothing comes.
+    }
     return generation
   }
 

@@ -69,6 +69,7 @@ private func read(_ text: String) throws -> DomainRecord? { try? DomainRecord(js
     record.guest?.after = ["dns", "router"]
     record.guest?.scheduling = Scheduling(cpus: "0-3,^2", weight: 512, cap: 50)
     record.guest?.restarts = 7
+    record.guest?.isUntold = true
     #expect(try DomainRecord(json: try JSON(parsing: record.json.compact)) == record)
   }
 
@@ -89,6 +90,7 @@ private func read(_ text: String) throws -> DomainRecord? { try? DomainRecord(js
       version == 1
       ? ""
       : ",\"policies\":{\"onPoweroff\":\"destroy\",\"onReboot\":\"restart\",\"onCrash\":\"preserve\"},\"restarts\":0"
+        + ",\"told\":true"
     return """
       {"version":\(version),"uuid":"a0a1a2a3-a4a5-a6a7-a8a9-aaabacadaeaf",\(domain)"phase":"guest",\
       "flavour":{"memory":8,"vcpus":2,"vifs":2,"window":512,"kernel":"\(kernel.hexadecimal)",\
@@ -105,6 +107,8 @@ private func read(_ text: String) throws -> DomainRecord? { try? DomainRecord(js
     var expected = fullRecord
     expected.domain = nil
     expected.taps = nil
+    // It did not say whether the guest knows of all that was changed.
+    expected.guest?.isUntold = true
     #expect(try read(Self.text(version: 1)) == expected)
   }
 
@@ -134,6 +138,7 @@ private func read(_ text: String) throws -> DomainRecord? { try? DomainRecord(js
     ("\"bus\":\"noxs\",", ""),
     ("\"onCrash\":\"preserve\"", "\"onCrash\":\"reap\""),
     ("\"restarts\":0", "\"restarts\":-1"),
+    ("\"told\":true", "\"told\":1"),
     ("\"restarts\":0", "\"restarts\":0,\"after\":7"),
     ("\"restarts\":0", "\"restarts\":0,\"autostart\":1"),
     ("\"restarts\":0", "\"restarts\":0,\"scheduling\":[]"),

@@ -88,7 +88,7 @@ extension Toolstack {
     case .strangerServed(let identity): try attachment.detach(identity)
     case .strangerVif(let identity, let slot): try letGo(ofVif: slot, of: identity)
     case .unservedVif(let identity, let slot): try serve(vif: slot, of: identity)
-    case .untold(let identity): try guest(identity)?.ifIdle { if let guest = guest(identity) { try tell(guest) } }
+    case .untold(let identity): try tellLate(identity)
     case .misplacedTap(let identity, let slot): try putBack(identity, slot)
     case .plainPort(_, _, let index): try network.setUpPort(index)
     case .strayTap(let index, _): try attachment.deleteStray(index)
@@ -166,6 +166,12 @@ extension Toolstack {
     } catch let error as BackendError where error.errno == ENODEV {
       try serve(guest)
       return try body()
+    }
+  }
+
+  private func tellLate(_ identity: DomainIdentity) throws {
+    try guest(identity)?.ifIdle {
+      if let guest = guest(identity), guest.isUntold, !guest.isEnding { try tell(guest) }
     }
   }
 
