@@ -28,7 +28,8 @@ final class LinkWatch: Sendable {
       // Whatever happened before the first notice.
       toolstack.reconciler.lookNow(.links)
       var bridges = SeenBridges()
-      while let notices = try monitor.next(gathering: Self.gathering) {
+      while let all = try monitor.next(gathering: Self.gathering) {
+        let notices = all.withoutOutdated
         toolstack.setUpPorts(among: notices, network)
         // Each is noted, also after one that is reason enough.
         let reasons = notices.filter { toolstack.concerns($0, &bridges) }
@@ -54,12 +55,22 @@ private struct SeenBridges {
   mutating func forgetAll() { indexes = [:] }
 }
 
+extension [LinkChangeNotice] {
+  /// The notices, of each interface the last alone: a guest's tap was without a bridge a moment before its guest was known.
+  fileprivate var withoutOutdated: [LinkChangeNotice] {
+    var seen: Set<InterfaceIndex> = []
+    let kept = reversed().filter { notice in
+      guard case .link(let link) = notice else { return true }
+      return seen.insert(link.index).inserted
+    }
+    return kept.reversed()
+  }
+}
+
 extension Toolstack {
   /// Makes the settings of taps that just joined their bridges, each once however often the kernel mentions it.
   fileprivate func setUpPorts(among notices: [LinkChangeNotice], _ network: HostNetwork) {
-    var latest: [InterfaceIndex: Link] = [:]
-    for case .link(let link) in notices { latest[link.index] = link }
-    for link in latest.values where link.port?.isMulticastRouter == false {
+    for case .link(let link) in notices where link.port?.isMulticastRouter == false {
       // LANs have no use for it.
       guard let (guest, slot) = registry.owner(ofTap: link.index),
         guest.record.vifs.contains(where: { $0.slot == slot && $0.lan == nil })
