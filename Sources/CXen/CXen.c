@@ -42,109 +42,10 @@ const char *cxen_take_message(void)
     return taken_message;
 }
 
-xc_interface *cxen_open(void) { return xc_interface_open(&logger, &logger, 0); }
 xendevicemodel_handle *cxen_devicemodel_open(void) { return xendevicemodel_open(&logger, 0); }
 xenforeignmemory_handle *cxen_foreignmemory_open(void) { return xenforeignmemory_open(&logger, 0); }
 xencall_handle *cxen_call_open(void) { return xencall_open(&logger, 0); }
 xenevtchn_handle *cxen_evtchn_fdopen(int fd) { return xenevtchn_fdopen(&logger, fd, 0); }
-
-/* ---- Domains ---------------------------------------------------------------------------------------- */
-
-int cxen_domain_create(xc_interface *xc, const uint8_t *handle, uint32_t max_vcpus,
-                       uint32_t max_event_channel_port, int32_t max_grant_frames)
-{
-    uint32_t domid = 0;
-    struct xen_domctl_createdomain config;
-    memset(&config, 0, sizeof config);
-    memcpy(config.handle, handle, sizeof config.handle);
-    config.flags = XEN_DOMCTL_CDF_hvm | XEN_DOMCTL_CDF_hap;
-    config.max_vcpus = max_vcpus;
-    config.max_evtchn_port = max_event_channel_port;
-    config.max_grant_frames = max_grant_frames;
-    config.max_maptrack_frames = 0;
-    config.grant_opts = XEN_DOMCTL_GRANT_version(1);
-    config.arch.emulation_flags = XEN_X86_EMU_LAPIC;
-    int result = xc_domain_create(xc, &domid, &config);
-    return result < 0 ? result : (int)domid;
-}
-
-int cxen_mem_type(xencall_handle *call, uint16_t domid, uint64_t gfn)
-{
-    struct xen_hvm_get_mem_type *argument = xencall_alloc_buffer(call, sizeof *argument);
-    if (!argument)
-        return -1;
-    memset(argument, 0, sizeof *argument);
-    argument->domid = domid;
-    argument->pfn = gfn;
-    int result = xencall2(call, __HYPERVISOR_hvm_op, HVMOP_get_mem_type, (unsigned long)argument);
-    if (result >= 0)
-        result = argument->mem_type;
-    int saved = errno;
-    xencall_free_buffer(call, argument);
-    errno = saved;
-    return result;
-}
-
-int cxen_set_credit2_weight(xc_interface *xc, uint32_t domid, uint16_t weight)
-{
-    struct xen_domctl_sched_credit2 parameters;
-    int result = xc_sched_credit2_domain_get(xc, domid, &parameters);
-    if (result < 0)
-        return result;
-    parameters.weight = weight;
-    return xc_sched_credit2_domain_set(xc, domid, &parameters);
-}
-
-int cxen_set_credit2(xc_interface *xc, uint32_t domid, uint16_t weight, uint16_t cap)
-{
-    struct xen_domctl_sched_credit2 parameters = { .weight = weight, .cap = cap };
-    return xc_sched_credit2_domain_set(xc, domid, &parameters);
-}
-
-int cxen_set_affinity(xc_interface *xc, uint32_t domid, uint32_t vcpu, const uint32_t *cpus, size_t count)
-{
-    int size = xc_get_cpumap_size(xc);
-    if (size <= 0)
-        return -1;
-    xc_cpumap_t hard = xc_cpumap_alloc(xc);
-    if (!hard)
-        return -1;
-    int result = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (cpus[i] / 8 >= (uint32_t)size) {
-            errno = EINVAL;
-            result = -1;
-            break;
-        }
-        hard[cpus[i] / 8] |= (uint8_t)(1u << (cpus[i] % 8));
-    }
-    if (result == 0)
-        result = xc_vcpu_setaffinity(xc, domid, (int)vcpu, hard, NULL, XEN_VCPUAFFINITY_HARD);
-    int saved = errno;
-    free(hard);
-    errno = saved;
-    return result;
-}
-
-int cxen_version(xc_interface *xc) { return xc_version(xc, XENVER_version, NULL); }
-
-int cxen_version_extra(xc_interface *xc, char *out, size_t size)
-{
-    xen_extraversion_t extra;
-    int result = xc_version(xc, XENVER_extraversion, &extra);
-    if (result >= 0)
-        snprintf(out, size, "%.*s", (int)sizeof extra, extra);
-    return result;
-}
-
-int cxen_version_capabilities(xc_interface *xc, char *out, size_t size)
-{
-    xen_capabilities_info_t capabilities;
-    int result = xc_version(xc, XENVER_capabilities, &capabilities);
-    if (result >= 0)
-        snprintf(out, size, "%.*s", (int)sizeof capabilities, capabilities);
-    return result;
-}
 
 /* ---- vCPU context ------------------------------------------------------------------------------------ */
 

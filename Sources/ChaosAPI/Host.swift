@@ -97,6 +97,8 @@ extension HostLimit: JSONConvertible {
 public struct HostInfo: Sendable, Equatable {
   public var hostname: String
   public var xenVersion: String
+  /// Which versions of Xen's unstable interfaces are spoken: "domctl 0x15, sysctl 0x15".
+  public var xenInterface: String
   public var capabilities: String
   public var totalMiB: Int
   public var freeMiB: Int
@@ -114,12 +116,13 @@ public struct HostInfo: Sendable, Equatable {
   public var warnings: [String]
 
   public init(
-    hostname: String, xenVersion: String, capabilities: String, totalMiB: Int, freeMiB: Int,
-    reservedMiB: Int, dom0MemoryMiB: Int, dom0MemoryFixed: Bool, cpus: Int, guests: Int,
+    hostname: String, xenVersion: String, xenInterface: String, capabilities: String, totalMiB: Int,
+    freeMiB: Int, reservedMiB: Int, dom0MemoryMiB: Int, dom0MemoryFixed: Bool, cpus: Int, guests: Int,
     shells: Int, limits: [HostLimit], warnings: [String]
   ) {
     self.hostname = hostname
     self.xenVersion = xenVersion
+    self.xenInterface = xenInterface
     self.capabilities = capabilities
     self.totalMiB = totalMiB
     self.freeMiB = freeMiB
@@ -139,6 +142,7 @@ extension HostInfo: JSONConvertible {
     let reader = try ObjectReader(json, at: path)
     hostname = try reader.string("hostname")
     xenVersion = try reader.string("xenVersion")
+    xenInterface = try reader.string("xenInterface")
     capabilities = try reader.string("capabilities")
     totalMiB = try reader.integer("totalMiB")
     freeMiB = try reader.integer("freeMiB")
@@ -156,6 +160,7 @@ extension HostInfo: JSONConvertible {
     [
       "hostname": .string(hostname),
       "xenVersion": .string(xenVersion),
+      "xenInterface": .string(xenInterface),
       "capabilities": .string(capabilities),
       "totalMiB": .number(totalMiB),
       "freeMiB": .number(freeMiB),
@@ -181,12 +186,15 @@ public struct VersionInfo: Sendable, Equatable {
   public var abiVersion: Int
   /// The hypervisor's.
   public var xen: String
+  /// Which versions of its unstable interfaces are spoken: "domctl 0x15, sysctl 0x15".
+  public var xenInterface: String
 
-  public init(version: String, apiVersion: Int = 1, abiVersion: Int, xen: String) {
+  public init(version: String, apiVersion: Int = 1, abiVersion: Int, xen: String, xenInterface: String) {
     self.version = version
     self.apiVersion = apiVersion
     self.abiVersion = abiVersion
     self.xen = xen
+    self.xenInterface = xenInterface
   }
 }
 
@@ -197,12 +205,14 @@ extension VersionInfo: JSONConvertible {
     apiVersion = try reader.integer("apiVersion")
     abiVersion = try reader.integer("abiVersion")
     xen = try reader.string("xen")
+    xenInterface = try reader.string("xenInterface")
   }
 
   public var json: JSON {
     [
       "version": .string(version), "apiVersion": .number(apiVersion),
       "abiVersion": .number(abiVersion), "xen": .string(xen),
+      "xenInterface": .string(xenInterface),
     ]
   }
 }

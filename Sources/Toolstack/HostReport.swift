@@ -17,7 +17,8 @@ extension Toolstack {
       gethostname(&hostname, hostname.count - 1)
       return HostInfo(
         hostname: hostname.withUnsafeBufferPointer { String(cString: $0.baseAddress!) },
-        xenVersion: try hypervisor.version(), capabilities: try hypervisor.capabilities(),
+        xenVersion: try hypervisor.version(), xenInterface: "\(hypervisor.interface)",
+        capabilities: try hypervisor.capabilities(),
         totalMiB: memory.totalPages / 256, freeMiB: memory.freePages / 256,
         reservedMiB: capacity.reservedPages / 256, dom0MemoryMiB: dom0.pages / 256,
         dom0MemoryFixed: dom0.isFixed, cpus: memory.cpus, guests: guests.count, shells: shells.count,
@@ -53,7 +54,9 @@ extension Toolstack {
 
   public func version(_ version: String) throws(APIError) -> VersionInfo {
     do {
-      return VersionInfo(version: version, abiVersion: DevicePage.version, xen: try hypervisor.version())
+      return VersionInfo(
+        version: version, abiVersion: DevicePage.version, xen: try hypervisor.version(),
+        xenInterface: "\(hypervisor.interface)")
     } catch {
       throw APIError(error)
     }

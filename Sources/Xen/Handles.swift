@@ -4,15 +4,16 @@ import CXen
 // copied. The libraries take their own locks (libxencall's buffer cache, the kernel's ioctls), so that the
 // pointers may be used from any thread: that is what `@unchecked Sendable` stands for here.
 
+/// Makes domctls and sysctls through a ``CallHandle``, which has to outlive it.
 struct ControlHandle: ~Copyable, @unchecked Sendable {
   let raw: OpaquePointer
 
-  init() throws(XenError) {
-    guard let opened = cxen_open() else { throw XenError.last("open the Xen control interface") }
+  init(_ call: borrowing CallHandle) throws(XenError) {
+    guard let opened = cxen_control_new(call.raw) else { throw XenError.last("open the Xen control interface") }
     raw = opened
   }
 
-  deinit { xc_interface_close(raw) }
+  deinit { cxen_control_free(raw) }
 }
 
 struct DeviceModelHandle: ~Copyable, @unchecked Sendable {

@@ -58,16 +58,35 @@ public final class Hypervisor: Sendable {
   private let deviceModel: DeviceModelHandle
   private let foreign: ForeignMemoryHandle
   private let call: CallHandle
+  /// What is spoken with it.
+  public let interface: HypervisorInterface
   public let counter = HypercallCounter()
 
-  /// Opens /dev/xen/privcmd through the stock libraries.
+  /// Opens /dev/xen/privcmd through Xen's stable libraries and finds the interface that the hypervisor speaks.
   ///
-  /// - Throws: ``XenError`` when this is not a Xen dom0 or the caller is not root.
-  public init() throws(XenError) {
-    control = try ControlHandle()
+  /// - Parameter wanted: a domctl interface version to speak although it is not known.
+  /// - Throws: ``XenError`` when this is not a Xen dom0 or the caller is not root; ``HypervisorInterface/Unknown``.
+  public init(interface wanted: UInt32? = nil) throws {
+    call = try CallHandle()
+    control = try ControlHandle(call)
     deviceModel = try DeviceModelHandle()
     foreign = try ForeignMemoryHandle()
-    call = try CallHandle()
+    interface = try Self.agree(control, wanted, xen: try Self.version(call))
+  }
+
+  private static func agree(
+    _ control: borrowing ControlHandle, _ wanted: UInt32?, xen: String
+  ) throws -> HypervisorInterface {
+    let raw = control.raw
+    let (interface, layout) = try HypervisorInterface.find(wanted: wanted, xen: xen) {
+      kind, version throws(XenError) in
+      let result = kind == .domctl ? cxen_probe_domctl(raw, version) : cxen_probe_sysctl(raw, version)
+      if result >= 0 { return true }
+      if errno == EACCES { return false }
+      throw XenError.last("ask for Xen's \(kind) interface")
+    }
+    cxen_control_speak(raw, layout, interface.sysctl)
+    return interface
   }
 
   @inline(__always)
@@ -88,11 +107,12 @@ public final class Hypervisor: Sendable {
   ///   - handle: what the hypervisor will report for the domain; recorded before the call.
   ///   - maxVCPUs: 1...128.
   public func createDomain(handle: DomainHandle, maxVCPUs: Int) throws(XenError) -> DomainID {
-    let octets = handle.octets
-    let id = try check(.domainCreate, "create domain", nil) {
-      cxen_domain_create(
-        control.raw, octets, UInt32(maxVCPUs), Limits.maxEventChannelPort, Limits.maxGrantFrames)
-    }
+    var limits = cxen_domain_limits()
+    withUnsafeMutableBytes(of: &limits.handle) { $0.copyBytes(from: handle.octets) }
+    limits.max_vcpus = UInt32(maxVCPUs)
+    limits.max_event_channel_port = Limits.maxEventChannelPort
+    limits.max_grant_frames = Limits.maxGrantFrames
+    let id = try check(.domainCreate, "create domain", nil) { cxen_domain_create(control.raw, &limits) }
     return DomainID(rawValue: UInt16(id))
   }
 
@@ -105,29 +125,26 @@ public final class Hypervisor: Sendable {
   /// Asks for the domain's destruction. It is gone only when nobody maps its memory: see ``info(of:)``.
   public func destroy(_ domain: DomainID) throws(XenError) {
     _ = try check(.domainDestroy, "destroy domain", domain) {
-      xc_domain_destroy(control.raw, UInt32(domain.rawValue))
+      cxen_domain_destroy(control.raw, domain.rawValue)
     }
   }
 
   public func pause(_ domain: DomainID) throws(XenError) {
     _ = try check(.domainPause, "pause domain", domain) {
-      xc_domain_pause(control.raw, UInt32(domain.rawValue))
+      cxen_domain_pause(control.raw, domain.rawValue)
     }
   }
 
   public func unpause(_ domain: DomainID) throws(XenError) {
     _ = try check(.domainUnpause, "unpause domain", domain) {
-      xc_domain_unpause(control.raw, UInt32(domain.rawValue))
+      cxen_domain_unpause(control.raw, domain.rawValue)
     }
   }
 
   public func setHandle(_ domain: DomainID, _ handle: DomainHandle) throws(XenError) {
-    var octets = handle.octets
+    let octets = handle.octets
     _ = try check(.setHandle, "set domain handle", domain) {
-      octets.withUnsafeMutableBytes { buffer in
-        xc_domain_sethandle(
-          control.raw, UInt32(domain.rawValue), buffer.baseAddress!.assumingMemoryBound(to: UInt8.self))
-      }
+      cxen_domain_set_handle(control.raw, domain.rawValue, octets)
     }
   }
 
@@ -135,7 +152,7 @@ public final class Hypervisor: Sendable {
   /// scheduler runs.
   public func setSchedulerWeight(_ domain: DomainID, _ weight: UInt16) throws(XenError) {
     _ = try check(.setSchedulerWeight, "set scheduler weight", domain) {
-      cxen_set_credit2_weight(control.raw, UInt32(domain.rawValue), weight)
+      cxen_set_credit2_weight(control.raw, domain.rawValue, weight)
     }
   }
 
@@ -146,7 +163,7 @@ public final class Hypervisor: Sendable {
   /// where another scheduler runs.
   public func setCredit2(_ domain: DomainID, weight: UInt16, cap: UInt16) throws(XenError) {
     _ = try check(.setSchedulerWeight, "set scheduler weight and cap", domain) {
-      cxen_set_credit2(control.raw, UInt32(domain.rawValue), weight, cap)
+      cxen_set_credit2(control.raw, domain.rawValue, weight, cap)
     }
   }
 
@@ -154,7 +171,7 @@ public final class Hypervisor: Sendable {
   public func setAffinity(_ domain: DomainID, vcpu: Int, cpus: [Int]) throws(XenError) {
     let numbers = cpus.map { UInt32(clamping: $0) }
     _ = try check(.setAffinity, "pin vCPU", domain) {
-      cxen_set_affinity(control.raw, UInt32(domain.rawValue), UInt32(vcpu), numbers, numbers.count)
+      cxen_set_affinity(control.raw, domain.rawValue, UInt32(vcpu), numbers, numbers.count)
     }
   }
 
@@ -182,9 +199,8 @@ public final class Hypervisor: Sendable {
   private func domains(from first: DomainID, limit: Int) throws(XenError) -> [DomainInfo] {
     counter.add(limit == 1 ? .domainInfo : .domainList)
     var failure: XenError?
-    let found = withUnsafeTemporaryAllocation(of: xc_domaininfo_t.self, capacity: limit) { buffer in
-      let count = xc_domain_getinfolist(
-        control.raw, UInt32(first.rawValue), UInt32(limit), buffer.baseAddress!)
+    let found = withUnsafeTemporaryAllocation(of: cxen_domain_info.self, capacity: limit) { buffer in
+      let count = cxen_domain_list(control.raw, first.rawValue, UInt32(limit), buffer.baseAddress!)
       if count < 0 { failure = XenError.last("list domains") }
       return (0..<max(0, Int(count))).map { DomainInfo(buffer[$0]) }
     }
@@ -193,32 +209,39 @@ public final class Hypervisor: Sendable {
   }
 
   public func hostMemory() throws(XenError) -> HostMemory {
-    var info = xc_physinfo_t()
-    _ = try check(.hostInfo, "read host information", nil) { xc_physinfo(control.raw, &info) }
+    var info = cxen_host_info()
+    _ = try check(.hostInfo, "read host information", nil) { cxen_host_info(control.raw, &info) }
     return HostMemory(
-      totalPages: Int(info.total_pages), freePages: Int(info.free_pages), cpus: Int(info.nr_cpus))
+      totalPages: Int(info.total_pages), freePages: Int(info.free_pages), cpus: Int(info.cpus))
   }
 
   /// The hypervisor's version as `MAJOR.MINOR.EXTRA`.
   public func version() throws(XenError) -> String {
-    let packed = try check(.hostInfo, "read Xen version", nil) { cxen_version(control.raw) }
-    let extra = try text("read Xen version") { cxen_version_extra(control.raw, $0, $1) }
+    counter.add(.hostInfo)
+    return try Self.version(call)
+  }
+
+  private static func version(_ call: borrowing CallHandle) throws(XenError) -> String {
+    let raw = call.raw
+    let packed = cxen_version(raw)
+    guard packed >= 0 else { throw XenError.last("read Xen version") }
+    let extra = try text("read Xen version") { cxen_version_extra(raw, $0, $1) }
     return "\(packed >> 16).\(packed & 0xffff)\(extra)"
   }
 
   /// What kinds of guest the hypervisor runs, as `xl info` shows it (`xen_caps`).
   public func capabilities() throws(XenError) -> String {
-    try text("read Xen capabilities") { cxen_version_capabilities(control.raw, $0, $1) }
+    counter.add(.hostInfo)
+    return try Self.text("read Xen capabilities") { cxen_version_capabilities(call.raw, $0, $1) }
   }
 
-  private func text(
-    _ name: StaticString, _ body: (UnsafeMutablePointer<CChar>, Int) -> Int32
+  private static func text(
+    _ name: String, _ body: (UnsafeMutablePointer<CChar>, Int) -> Int32
   ) throws(XenError) -> String {
     var buffer = [CChar](repeating: 0, count: 1025)
     let capacity = buffer.count
-    _ = try check(.hostInfo, name, nil) {
-      buffer.withUnsafeMutableBufferPointer { body($0.baseAddress!, capacity) }
-    }
+    let result = buffer.withUnsafeMutableBufferPointer { body($0.baseAddress!, capacity) }
+    if result < 0 { throw XenError.last(name) }
     return buffer.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
   }
 
@@ -227,23 +250,22 @@ public final class Hypervisor: Sendable {
   /// - Parameter kibibytes: the most the domain may own.
   public func setMaxMemory(_ domain: DomainID, kibibytes: UInt64) throws(XenError) {
     _ = try check(.setMaxMemory, "set maximum memory", domain) {
-      xc_domain_setmaxmem(control.raw, UInt32(domain.rawValue), kibibytes)
+      cxen_domain_set_max_memory(control.raw, domain.rawValue, kibibytes)
     }
   }
 
   /// Memory the hypervisor keeps for the domain's page tables. It may be shrunk later.
   public func setPagingPool(_ domain: DomainID, bytes: UInt64) throws(XenError) {
     _ = try check(.setPagingPool, "set paging pool", domain) {
-      xc_set_paging_mempool_size(control.raw, UInt32(domain.rawValue), bytes)
+      cxen_domain_set_paging_pool(control.raw, domain.rawValue, bytes)
     }
   }
 
   /// Gives the domain memory at `extents`, each 2^`order` frames long and as much aligned.
   public func populate(_ domain: DomainID, extents: [GuestFrame], order: Int) throws(XenError) {
-    var frames = extents.map { xen_pfn_t($0.rawValue) }
+    let frames = extents.map(\.rawValue)
     _ = try check(.populatePhysmap, "populate memory", domain) {
-      xc_domain_populate_physmap_exact(
-        control.raw, UInt32(domain.rawValue), UInt(frames.count), UInt32(order), 0, &frames)
+      cxen_populate(call.raw, domain.rawValue, frames, frames.count, UInt32(order))
     }
   }
 
@@ -256,14 +278,13 @@ public final class Hypervisor: Sendable {
 
   /// Places shared_info or a grant-table frame in the guest's physical memory, on the guest's behalf.
   public func place(_ domain: DomainID, _ space: SharedSpace, at frame: GuestFrame) throws(XenError) {
-    let (kind, index): (UInt32, UInt) =
+    let (kind, index): (UInt32, UInt64) =
       switch space {
       case .sharedInfo: (UInt32(XENMAPSPACE_shared_info), 0)
-      case .grantTable(let index): (UInt32(XENMAPSPACE_grant_table), index)
+      case .grantTable(let index): (UInt32(XENMAPSPACE_grant_table), UInt64(index))
       }
     _ = try check(.addToPhysmap, "add to physical map", domain) {
-      xc_domain_add_to_physmap(
-        control.raw, UInt32(domain.rawValue), kind, index, xen_pfn_t(frame.rawValue))
+      cxen_add_to_physmap(call.raw, domain.rawValue, kind, index, frame.rawValue)
     }
   }
 
@@ -293,14 +314,14 @@ public final class Hypervisor: Sendable {
 
   public func setMaxVCPUs(_ domain: DomainID, _ count: Int) throws(XenError) {
     _ = try check(.setMaxVCPUs, "set number of vCPUs", domain) {
-      xc_domain_max_vcpus(control.raw, UInt32(domain.rawValue), UInt32(count))
+      cxen_domain_set_max_vcpus(control.raw, domain.rawValue, UInt32(count))
     }
   }
 
   /// Allocates the guest's lowest free port, for dom0 to bind.
   public func allocatePort(_ domain: DomainID) throws(XenError) -> EventChannel.Port {
     let port = try check(.eventChannelAllocate, "allocate event channel", domain) {
-      Int32(xc_evtchn_alloc_unbound(control.raw, UInt32(domain.rawValue), 0))
+      cxen_allocate_port(call.raw, domain.rawValue)
     }
     return EventChannel.Port(rawValue: UInt32(port))
   }
@@ -319,18 +340,18 @@ public final class Hypervisor: Sendable {
 
   public func set(_ parameter: Parameter, of domain: DomainID, to value: UInt64) throws(XenError) {
     _ = try check(.setParameter, "set HVM parameter", domain) {
-      xc_hvm_param_set(control.raw, UInt32(domain.rawValue), parameter.index, value)
+      cxen_set_parameter(call.raw, domain.rawValue, parameter.index, value)
     }
   }
 
   /// Reads the domain's whole HVM context (xen/arch-x86/hvm/save.h).
   public func context(of domain: DomainID) throws(XenError) -> [UInt8] {
     let size = try check(.getContext, "read vCPU context size", domain) {
-      xc_domain_hvm_getcontext(control.raw, UInt32(domain.rawValue), nil, 0)
+      cxen_get_context(control.raw, domain.rawValue, nil, 0)
     }
     var bytes = [UInt8](repeating: 0, count: Int(size))
     let length = try check(.getContext, "read vCPU context", domain) {
-      xc_domain_hvm_getcontext(control.raw, UInt32(domain.rawValue), &bytes, UInt32(size))
+      cxen_get_context(control.raw, domain.rawValue, &bytes, UInt32(size))
     }
     bytes.removeLast(max(0, bytes.count - Int(length)))
     return bytes
@@ -338,15 +359,14 @@ public final class Hypervisor: Sendable {
 
   /// Loads an HVM context; `bytes` are whole records, ended by an END record.
   public func setContext(of domain: DomainID, _ bytes: [UInt8]) throws(XenError) {
-    var copy = bytes
     _ = try check(.setContext, "set vCPU context", domain) {
-      xc_domain_hvm_setcontext(control.raw, UInt32(domain.rawValue), &copy, UInt32(copy.count))
+      cxen_set_context(control.raw, domain.rawValue, bytes, UInt32(bytes.count))
     }
   }
 }
 
 extension DomainInfo {
-  fileprivate init(_ raw: xc_domaininfo_t) {
+  fileprivate init(_ raw: cxen_domain_info) {
     id = DomainID(rawValue: raw.domain)
     handle = withUnsafeBytes(of: raw.handle) { DomainHandle($0)! }
     isDying = raw.flags & cxen_domain_dying != 0
@@ -355,7 +375,7 @@ extension DomainInfo {
     isBlocked = raw.flags & cxen_domain_blocked != 0
     isRunning = raw.flags & cxen_domain_running != 0
     shutdownReason = ShutdownReason(rawValue: UInt8(truncatingIfNeeded: raw.flags >> 16))
-    pages = Int(raw.tot_pages)
+    pages = Int(raw.pages)
     maxPages = Int(clamping: raw.max_pages)
     cpuNanoseconds = raw.cpu_time
   }

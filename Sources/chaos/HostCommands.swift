@@ -15,6 +15,7 @@ func factSheet(_ host: HostInfo) -> String {
   var sheet = FactSheet()
   sheet.add("Host", host.hostname)
   sheet.add("Xen", "\(host.xenVersion) (\(host.capabilities))")
+  sheet.add("Xen's interface", host.xenInterface)
   sheet.add("CPUs", "\(host.cpus)")
   sheet.add(
     "Memory",
@@ -43,7 +44,7 @@ func version(_ invocation: Invocation) throws(APIError) -> ExitStatus {
   } else {
     printOut(
       "chaosd \(daemon.version) (API \(daemon.apiVersion), device page \(daemon.abiVersion))\n"
-        + "Xen \(daemon.xen)\n")
+        + "Xen \(daemon.xen) (\(daemon.xenInterface))\n")
   }
   return .success
 }

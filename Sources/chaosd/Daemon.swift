@@ -65,7 +65,12 @@ struct Daemon {
     lock = try Self.lockHost()
     Self.raiseDescriptorLimit()
     let report: @Sendable (String) -> Void = { logger.notice("\($0)") }
-    let hypervisor = try Hypervisor()
+    let hypervisor = try Hypervisor(interface: options.xenInterface)
+    let xen = try hypervisor.version()
+    logger.notice("Xen \(xen), \(hypervisor.interface)")
+    if hypervisor.interface.releases == nil {
+      logger.warning("no release of Xen that this chaosd knows speaks that")
+    }
     let socket = "\(Folder.run)/backend.sock"
     let backend = BackendService(
       socket: socket, program: options.backend ?? Self.siblingProgram("chaos-backend"),

@@ -12,6 +12,8 @@ struct DaemonOptions {
   var poolBudgetMiB: Int?
   /// Weight to give dom0 under the credit2 scheduler; nil leaves it alone.
   var dom0Weight: UInt16?
+  /// The version of Xen's domctl interface to speak; nil: the one of those that are known that Xen takes.
+  var xenInterface: UInt32?
   var showsHelp = false
   var showsVersion = false
   var listsSteps = false
@@ -19,6 +21,7 @@ struct DaemonOptions {
   static let help = """
     usage: chaosd [--socket PATH] [--backend PATH] [--backend-user NAME | --backend-as-root]
                   [--pool-budget MIB] [--dom0-weight N] [--max-connections N]
+                  [--xen-interface VERSION]
 
     The chaos host daemon: keeps the pool of shells, runs guests' life cycle and serves the API.
     Needs root and a Xen dom0.
@@ -31,6 +34,9 @@ struct DaemonOptions {
       --dom0-weight N      give dom0 this weight under Xen's credit2 scheduler (guests have 256), so that a guest
                            that starts does not hold up the host's own work; left alone unless given
       --max-connections N  the most connections at one time (default 1024; 32 of them are kept for root)
+      --xen-interface VERSION
+                           speak this version of Xen's domctl interface (0x19), for a Xen later than this chaosd,
+                           as if nothing else had changed; whether that is so, nobody has tried
       --list-steps         print the steps of every operation, as CHAOS_CRASH_AT and CHAOS_TRACE know them
       --version            print the version
       --help               print this text
@@ -69,6 +75,12 @@ struct DaemonOptions {
           throw UsageError(description: "--dom0-weight: not a weight from 1 to 65535: '\(text)'")
         }
         dom0Weight = value
+      case "--xen-interface":
+        let text = try Self.value(of: argument, &rest)
+        guard let value = text.hasPrefix("0x") ? UInt32(text.dropFirst(2), radix: 16) : UInt32(text) else {
+          throw UsageError(description: "--xen-interface: not a version such as 0x19: '\(text)'")
+        }
+        xenInterface = value
       default: throw UsageError(description: "unknown argument: '\(argument)'")
       }
     }

@@ -43,7 +43,8 @@ struct ChaosClientTests {
 
   @Test("requests share a connection, and a closed one is made anew")
   func connections() throws {
-    let version = VersionInfo(version: "1.0", abiVersion: 1, xen: "4.17.7")
+    let version = VersionInfo(
+      version: "1.0", abiVersion: 1, xen: "4.17.7", xenInterface: "domctl 0x15, sysctl 0x15")
     let closing =
       "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: \(version.json.compact.count)\r\n\r\n\(version.json)"
     let server = ScriptedServer(answers: [
@@ -407,11 +408,12 @@ struct TypesTests {
     try check(ImageList(images: [image]))
     try check(
       HostInfo(
-        hostname: "h", xenVersion: "4.17.7", capabilities: "hvm-3.0-x86_64", totalMiB: 4096,
+        hostname: "h", xenVersion: "4.17.7", xenInterface: "domctl 0x15, sysctl 0x15",
+        capabilities: "hvm-3.0-x86_64", totalMiB: 4096,
         freeMiB: 2000, reservedMiB: 8, dom0MemoryMiB: 1024, dom0MemoryFixed: true, cpus: 2,
         guests: 1, shells: 4, limits: [HostLimit(name: "bridge ports", used: 3, max: 1023)],
         warnings: ["w"]))
-    try check(VersionInfo(version: "1", abiVersion: 1, xen: "4.17"))
+    try check(VersionInfo(version: "1", abiVersion: 1, xen: "4.17", xenInterface: "domctl 0x15, sysctl 0x15"))
     for code in APIError.Code.allCases {
       try check(APIError(code, "m", field: "f"))
       #expect(APIError.Code(httpStatus: code.httpStatus).exitStatus == code.exitStatus)

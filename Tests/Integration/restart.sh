@@ -179,6 +179,30 @@ test_record_of_a_later_chaosd_is_refused_in_one_line() {
   start_chaosd
 }
 
+test_interface_that_xen_does_not_speak_is_refused_in_one_line() {
+  create a --vif bridge=$bridge,ip=10.1.0.2/16
+  what_is_there() {
+    chaos host --format json | jq '.limits[] | select(.name == "domains").used'
+    ls /run/chaos/domains
+    chaos list --format json | jq -c '[.guests[] | {name, domid}]'
+  }
+  spoken=$(chaos version --format json | jq -r .daemon.xenInterface)
+  expect_equal 'interface of host' "$spoken" "$(chaos host --format json | jq -r .xenInterface)"
+  before=$(what_is_there)
+  kill_chaosd
+  status=0
+  error=$(chaosd --xen-interface 0x99 2>&1 >/dev/null | grep -v ' notice ') || status=$?
+  expect_equal lines 1 "$(wc -l <<<"$error")"
+  [[ $error == *"Xen $(xl info xen_version)"*'does not speak domctl interface 0x99'* ]] || fail "$error"
+  chaosd --xen-interface newest 2>/tmp/error && fail 'a version that is none'
+  grep -q "^chaosd: --xen-interface: not a version such as 0x19: 'newest'" /tmp/error || fail "$(cat /tmp/error)"
+  start_chaosd
+  expect_equal 'domains, records and guests' "$before" \
+    "$(what_is_there)"
+  answers 10.1.0.2
+  chaos destroy a
+}
+
 test_bridge_made_again_gets_its_guests_back() {
   ip link add br7 type bridge
   ip link set br7 up
