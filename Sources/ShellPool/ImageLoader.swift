@@ -35,7 +35,13 @@ final class ImageLoader: Sendable {
     if startInfo != Slots.startInfoFrame {
       shell.replacePages(with: try wiring.mapPages(shell.domain, startInfo: startInfo), startInfo: startInfo)
     }
-    shell.write(StartInfo(plan: plan, commandLine: commandLine, ramdisk: range, frame: startInfo))
+    let info = StartInfo(plan: plan, commandLine: commandLine, ramdisk: range, frame: startInfo)
+    shell.write(info)
+    // An image that speaks the device page has its memory map in the start info; others may ask Xen for it.
+    if kernel.runtime == nil {
+      try hypervisor.setMemoryMap(
+        shell.domain, info.map.map { Hypervisor.MemoryRange(bytes: $0.range, type: $0.kind.rawValue) })
+    }
     let context = try startContext(of: shell.domain)
     try hypervisor.setContext(
       of: shell.domain, try context.bytes(entry: kernel.entry, startInfo: UInt32(startInfo << 12)))

@@ -3,7 +3,7 @@ import Synchronization
 /// The kinds of request the toolstack makes of the hypervisor, for counting.
 public enum Hypercall: Int, CaseIterable, Sendable {
   case domainCreate, domainDestroy, domainPause, domainUnpause, domainInfo, domainList, setHandle
-  case setMaxMemory, setPagingPool, setMaxVCPUs, populatePhysmap, addToPhysmap
+  case setMaxMemory, setPagingPool, setMaxVCPUs, populatePhysmap, addToPhysmap, setMemoryMap
   case eventChannelAllocate, setParameter, getContext, setContext, setMemoryType, getMemoryType
   case foreignMap, hostInfo, setSchedulerWeight, setAffinity
 }

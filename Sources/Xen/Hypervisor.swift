@@ -288,6 +288,27 @@ public final class Hypervisor: Sendable {
     }
   }
 
+  /// A range of guest-physical bytes and what it is: an e820 type (xen/include/public/hvm/e820.h).
+  public struct MemoryRange: Equatable, Sendable {
+    public let bytes: Range<UInt64>
+    public let type: UInt32
+
+    public init(bytes: Range<UInt64>, type: UInt32) {
+      self.bytes = bytes
+      self.type = type
+    }
+  }
+
+  /// Sets what the guest is told when it asks for its memory map (XENMEM_memory_map); at most 64 ranges.
+  public func setMemoryMap(_ domain: DomainID, _ map: [MemoryRange]) throws(XenError) {
+    let ranges = map.map {
+      cxen_memory_range(address: $0.bytes.lowerBound, length: UInt64($0.bytes.count), type: $0.type)
+    }
+    _ = try check(.setMemoryMap, "set memory map", domain) {
+      cxen_set_memory_map(call.raw, domain.rawValue, ranges, ranges.count)
+    }
+  }
+
   /// Makes a frame read-only to the guest: its writes are discarded. Protection against accidents only, a
   /// hostile guest can remap the frame; ``isReadOnly(_:frame:)`` shows whether it did.
   public func setReadOnly(_ domain: DomainID, frame: GuestFrame) throws(XenError) {

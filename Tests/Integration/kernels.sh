@@ -14,3 +14,22 @@ test_linux_boots_with_ramdisk_and_console() {
   [[ $error == *'chaos destroy'* ]] || fail "$error"
   chaos destroy linux
 }
+
+# foreign NAME OPTION...: starts the kernel that says what it finds, and waits until it has said all.
+foreign() {
+  local name=$1
+  shift
+  chaos create --image /share/foreign.elf --name "$name" --on-poweroff preserve "$@" >/dev/null
+  said_all() { chaos logs "$name" | grep -q '^foreign: done'; }
+  wait_until 60 said_all || fail "$(chaos logs "$name")"
+}
+
+test_memory_map_is_what_the_start_info_says() {
+  for memory in 4 64 1024; do
+    foreign f --memory $memory
+    map=$(chaos logs f | sed -n 's/^memory map: //p')
+    [[ -n $map ]] || fail "$(chaos logs f)"
+    expect_equal "map with $memory MiB" "$(chaos logs f | sed -n 's/^start info: //p')" "$map"
+    chaos destroy f
+  done
+}
