@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 PREFIX ?= /usr/local
-PROGRAMS := chaosd chaos-backend chaos-bench chaos-cni
+PROGRAMS := chaosd chaos-backend chaos-bench chaos-cni chaos-netavark
 # Static, so that the programs run in any dom0 and start fast; stripped, because page faults are start-up time.
 STATIC := -c release --static-swift-stdlib -Xswiftc -static-executable -Xlinker -s
 # chaos is built without the Swift runtime, whose start alone takes longer than all that chaos does.

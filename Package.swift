@@ -87,6 +87,7 @@ let package = Package(
     program("chaos-bench", ["ChaosAPI"]),
     program("chaos-backend", ["Backends", "CBackends", "Threads"]),
     program("chaos-cni", ["ChaosAPI", "ContainerNetwork"]),
+    program("chaos-netavark", ["ChaosAPI", "ContainerNetwork"]),
     program(
       "chaosd",
       [
@@ -104,7 +105,7 @@ let package = Package(
     tests(of: "VirtualLAN", ["CNetlink", "NetworkAddresses"]),
     tests(
       of: "ContainerNetwork",
-      ["CContainer", "ChaosAPI", "NetworkAddresses", "StateFiles", "VirtualLAN", "chaos-cni"]),
+      ["CContainer", "ChaosAPI", "NetworkAddresses", "StateFiles", "VirtualLAN", "chaos-cni", "chaos-netavark"]),
     tests(of: "ChaosAPI", ["NetworkAddresses", "chaos"]),
     tests(of: "StateFiles"),
     tests(of: "Threads"),

@@ -43,6 +43,9 @@ extension LANs {
   ///   - isThorough: looks at what takes longer, too, and is told of by nobody: filters, and containers' places.
   func reconcile(guests: [String: [LANPort]], isThorough: Bool) {
     var pending = all
+    if isThorough {
+      for failure in AttachmentStore().forgetGone(of: network) { report(failure) }
+    }
     let containers = isThorough ? AttachmentStore().portsByBridge() : [:]
     for _ in 0..<Self.mostRounds where !pending.isEmpty {
       let definitions = pending.map { lan in lan.state.withLock { $0.definition } }

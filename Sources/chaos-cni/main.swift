@@ -10,6 +10,6 @@ if CommandLine.arguments.dropFirst().contains("--version") {
   exit(0)
 }
 
-let outcome = Plugin.serve(environment: Process.environment, readInput: Process.readInput)
-Process.write(outcome.output)
+let outcome = Plugin.serve(environment: Process.environment, readInput: StandardStreams.readInput)
+StandardStreams.write(outcome.output)
 exit(outcome.exitStatus)

@@ -111,7 +111,7 @@ final class Sandbox: Sendable {
 
   func deleteLAN(_ name: String) throws { try store.remove(name) }
 
-  private var store: LANStore { LANStore(definitions: path("/etc/chaos/lans")) }
+  var store: LANStore { LANStore(definitions: path("/etc/chaos/lans"), locks: path("/run/chaos/lans")) }
 
   /// An IPAM plug-in that notes in /run/ipam what it is called for, and gives 10.9.0.5/24.
   func makeAddressManager(failing command: String? = nil) throws {
@@ -189,10 +189,10 @@ final class Sandbox: Sendable {
     return running
   }
 
-  /// The program under test: built beside this one.
-  private static let program =
+  /// The programs under test: built beside this one.
+  private static let programs =
     URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
-    .appendingPathComponent("chaos-cni").path
+  private static let program = programs.appendingPathComponent("chaos-cni").path
 
   /// Starts a call, for a container whose namespace is called as it is.
   func starting(
@@ -216,6 +216,13 @@ final class Sandbox: Sendable {
       command, container, interface: interface, namespace: namespace, arguments: arguments, extra: extra,
       configuration
     ).finish()
+  }
+
+  /// A call of the plug-in for netavark.
+  func callNetavark(_ arguments: String..., input: String = "", unshared: [String] = []) throws -> Outcome {
+    let program = Self.programs.appendingPathComponent("chaos-netavark").path
+    let all = unshared + [program] + arguments
+    return try start(all[0], Array(all.dropFirst()), environment: [:], input: input).finish()
   }
 
   /// A call that is not about one container.
