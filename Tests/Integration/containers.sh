@@ -1,17 +1,24 @@
 # Containers in dom0, for tests of LANs: sourced in the shell of each host.
 #
-# Podman and containerd run as Debian has them, offline, with images made of busybox. Networks are CNI configurations
-# in /etc/cni/net.d; plug-ins are looked for in /opt/cni/bin, then in /usr/lib/cni.
+# Podman and containerd run as Debian has them, offline, with images made of busybox. Networks of Podman 4 and of
+# containerd are CNI configurations in /etc/cni/net.d, whose plug-ins are looked for in /opt/cni/bin, then in /usr/lib/cni;
+# Podman 5 has netavark.
 
 container_image=busybox:test
 
 # container_setup: what both want of the host, and Podman's settings. Repeating it changes nothing.
 container_setup() {
   [[ ! -e /run/containers/ready ]] || return 0
+  local backend=cni
+  if [[ -x /usr/lib/podman/netavark ]]; then
+    backend=netavark
+    mkdir -p /usr/lib/netavark
+    ln -sf "$(command -v chaos-netavark)" /usr/lib/netavark/chaos
+  fi
   mkdir -p /run/containers /var/lib/containers /opt/cni/bin /etc/cni/net.d /etc/containers
   # Neither overlays nor image stores go on the overlay that is dom0's root.
   mountpoint -q /var/lib/containers || mount -t tmpfs tmpfs /var/lib/containers
-  cat >/etc/containers/containers.conf <<'END'
+  cat >/etc/containers/containers.conf <<END
 [engine]
 cgroup_manager = "cgroupfs"
 events_backend = "file"
@@ -20,7 +27,7 @@ runtime = "crun"
 log_driver = "k8s-file"
 default_ulimits = ["nofile=1024:1024"]
 [network]
-network_backend = "cni"
+network_backend = "$backend"
 cni_plugin_dirs = ["/opt/cni/bin", "/usr/lib/cni"]
 END
   cat >/etc/containers/storage.conf <<'END'
@@ -148,6 +155,7 @@ containers_clean_up() {
   local name
   if [[ -e /run/containers/used ]]; then
     podman rm -af -t 0 >/dev/null
+    podman network prune -f >/dev/null
     rm -f /run/containers/used
   fi
   ! pidof containerd >/dev/null || for name in $(ctr container list -q); do containerd_remove "$name"; done
