@@ -46,7 +46,7 @@ extension KernelImage {
     if notes.entry == nil { try header.scanNoteSections(file, into: &notes) }
     guard !loads.isEmpty else { throw .malformed("no loadable segment") }
     try Self.refuseOverlaps(loads)
-    guard let entry = notes.entry else { throw .noPVHEntry }
+    guard let entry = notes.entry else { throw notes.isParavirtual ? .paravirtual : .noPVHEntry }
     guard let entry32 = UInt32(exactly: entry), loads.contains(where: { $0.range.contains(entry) }) else {
       throw .malformed("PVH entry 0x\(String(entry, radix: 16)) lies in no segment")
     }
@@ -192,40 +192,83 @@ private struct ProgramHeader {
 
 /// The notes that matter, collected from a file.
 private struct Notes {
-  var entry: UInt64?
-  var runtime: KernelImage.Runtime?
+  private var found = Found()
   private var seen = 0
 
-  /// Walks the notes in a file range; stops at the first that does not fit.
+  var entry: UInt64? { found.entry }
+  var runtime: KernelImage.Runtime? { found.runtime }
+  var isParavirtual: Bool { found.isParavirtual }
+
+  struct Found {
+    var entry: UInt64?
+    var runtime: KernelImage.Runtime?
+    /// There is a note of Xen's that tells something else than the PVH entry.
+    var isParavirtual = false
+    /// The last note ended where the range does.
+    var isWhole = false
+
+    /// How much speaks for having read the notes as they were written.
+    var worth: Int { (entry == nil ? 0 : 2) + (isWhole ? 1 : 0) }
+  }
+
+  /// Takes the notes of a file range.
+  ///
+  /// Names and bodies are padded to 4 bytes, counted from where the range starts, as Xen's libelf reads them. Only a
+  /// segment that asks for 8 may have them padded to 8 (gABI), and often has not (GNU): of the two readings the one
+  /// counts that has the entry and comes out even.
   mutating func scan(
     _ file: IntegerReader<some ImageContent>, from offset: UInt64, count: UInt64, alignment: UInt64
   ) throws(KernelImageError) {
     let (end, overflow) = offset.addingReportingOverflow(count)
     guard !overflow, end <= UInt64(file.byteCount) else { return }
-    // Notes are aligned to 4 bytes except where the segment says 8 (ELF gABI).
-    let mask: UInt64 = alignment == 8 ? 7 : 3
-    var at = offset
-    while at <= end, end - at >= 12 {
-      guard let nameSize = file.integer(at, as: UInt32.self),
-        let bodySize = file.integer(at + 4, as: UInt32.self),
-        let type = file.integer(at + 8, as: UInt32.self)
-      else { return }
-      let name = at + 12
-      let body = (name + UInt64(nameSize) + mask) & ~mask
-      guard body <= end, UInt64(bodySize) <= end - body else { return }
-      seen += 1
-      guard seen <= KernelImage.mostNotes else { throw .unsupported("more than \(KernelImage.mostNotes) notes") }
-      take(file, name: name, nameSize: nameSize, type: type, body: body, bodySize: bodySize)
-      at = (body + UInt64(bodySize) + mask) & ~mask
+    var best = try walk(file, offset..<end, paddedTo: 4)
+    if alignment == 8, best.worth < 3 {
+      let other = try walk(file, offset..<end, paddedTo: 8)
+      if other.worth > best.worth { best = other }
     }
+    if let entry = best.entry { found.entry = entry }
+    if let runtime = best.runtime { found.runtime = runtime }
+    if best.isParavirtual { found.isParavirtual = true }
   }
 
-  private mutating func take(
+  /// Reads notes up to the end of a range, or the first that does not fit.
+  private mutating func walk(
+    _ file: IntegerReader<some ImageContent>, _ range: Range<UInt64>, paddedTo padding: UInt64
+  ) throws(KernelImageError) -> Found {
+    var found = Found()
+    // Relative to the range: where it stands in the file is nothing to its notes.
+    func padded(_ count: UInt64) -> UInt64 { (count + padding - 1) & ~(padding - 1) }
+    let size = range.upperBound - range.lowerBound
+    var at: UInt64 = 0
+    while at <= size, size - at >= 12 {
+      let start = range.lowerBound + at
+      guard let nameSize = file.integer(start, as: UInt32.self),
+        let bodySize = file.integer(start + 4, as: UInt32.self),
+        let type = file.integer(start + 8, as: UInt32.self)
+      else { return found }
+      let body = padded(at + 12 + UInt64(nameSize))
+      guard body <= size, UInt64(bodySize) <= size - body else { return found }
+      seen += 1
+      guard seen <= KernelImage.mostNotes else { throw .unsupported("more than \(KernelImage.mostNotes) notes") }
+      found.take(
+        file, name: start + 12, nameSize: nameSize, type: type, body: range.lowerBound + body, bodySize: bodySize)
+      at = padded(body + UInt64(bodySize))
+    }
+    found.isWhole = at >= size
+    return found
+  }
+}
+
+extension Notes.Found {
+  mutating func take(
     _ file: IntegerReader<some ImageContent>, name: UInt64, nameSize: UInt32, type: UInt32, body: UInt64,
     bodySize: UInt32
   ) {
     if nameSize == 4, file.integer(name, as: UInt32.self) == 0x006e_6558 {  // "Xen\0"
-      guard type == ELFConstant.phys32Entry else { return }
+      guard type == ELFConstant.phys32Entry else {
+        isParavirtual = true
+        return
+      }
       if bodySize == 8 { entry = file.integer(body, as: UInt64.self) }
       if bodySize == 4 { entry = file.integer(body, as: UInt32.self).map { UInt64($0) } }
     }

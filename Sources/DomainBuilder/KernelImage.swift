@@ -40,6 +40,8 @@ public enum KernelImageError: Error, Equatable, CustomStringConvertible {
   case unsupported(String)
   case malformed(String)
   case noPVHEntry
+  /// It has notes for Xen, but none that says where a PVH guest starts.
+  case paravirtual
   /// Not the image's fault.
   case unreadable(ImageReadError)
 
@@ -49,6 +51,7 @@ public enum KernelImageError: Error, Equatable, CustomStringConvertible {
     case .unsupported(let what): "unsupported ELF file: \(what)"
     case .malformed(let what): "malformed ELF file: \(what)"
     case .unreadable(let error): error.description
+    case .paravirtual: "a PV kernel, without an entry for PVH (no XEN_ELFNOTE_PHYS32_ENTRY note)"
     case .noPVHEntry: "ELF file without a PVH entry (no XEN_ELFNOTE_PHYS32_ENTRY note)"
     }
   }

@@ -27,6 +27,10 @@ struct ELFBuilder {
   var noteSegments = 1
   /// p_align of the PT_NOTE segment.
   var noteAlignment: UInt64 = 4
+  /// What names and bodies are padded to; as the segment is aligned where nothing is said.
+  var notePadding: Int?
+  /// Bytes that stand before the notes, so that they start anywhere.
+  var noteShift = 0
 
   /// A kernel with one segment at 1 MiB and its entry there.
   static func kernel(is64: Bool = true) -> ELFBuilder {
@@ -52,7 +56,7 @@ struct ELFBuilder {
         memorySize: segment.memorySize ?? UInt64(segment.bytes.count), alignment: 8)
       at = aligned(at + segment.bytes.count, 8)
     }
-    let noteOffset = at
+    let noteOffset = at + noteShift
     for _ in 0..<(hasNoteSegment ? noteSegments : 0) {
       programs += program(
         type: 4, offset: noteOffset, address: 0, fileSize: noteBytes.count, memorySize: UInt64(noteBytes.count),
@@ -78,7 +82,7 @@ struct ELFBuilder {
   private func aligned(_ value: Int, _ alignment: Int) -> Int { (value + alignment - 1) / alignment * alignment }
 
   private func encodedNotes() -> [UInt8] {
-    let alignment = noteAlignment == 8 ? 8 : 4
+    let alignment = notePadding ?? (noteAlignment == 8 ? 8 : 4)
     var bytes: [UInt8] = []
     for note in notes {
       let name = Array(note.name.utf8) + [0]

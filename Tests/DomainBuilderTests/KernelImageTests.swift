@@ -70,9 +70,58 @@ private func parse(_ bytes: [UInt8]) throws(KernelImageError) -> KernelImage {
     builder.notes = [
       ELFBuilder.Note(name: "Xem", type: 18, body: little(UInt64(0x10_0000))),
       ELFBuilder.Note(name: "Xen4", type: 18, body: little(UInt64(0x10_0000))),
-      ELFBuilder.Note(name: "Xen", type: 1, body: little(UInt64(0x10_0000))),  // XEN_ELFNOTE_ENTRY: PV
     ]
     #expect(throws: KernelImageError.noPVHEntry) { try parse(builder.bytes()) }
+  }
+
+  /// As `.section .note.Xen` without an alignment gives it.
+  @Test(arguments: 1...7, [true, false])
+  func notesMayStartAnywhereInTheFile(shift: Int, is64: Bool) throws {
+    for place in [ELFBuilder.NotePlace.segment, .section] {
+      var builder = ELFBuilder.kernel(is64: is64)
+      builder.notePlace = place
+      builder.noteShift = shift
+      builder.noteAlignment = 1
+      builder.notes = [
+        ELFBuilder.Note(name: "Linux", type: 2, body: [1, 2, 3]), .runtime(abi: 1, features: 3),
+        .entry(0x10_0010, size: 4),
+      ]
+      let image = try parse(builder.bytes())
+      #expect(image.entry == 0x10_0010 && image.runtime?.vifFeatures == 3)
+    }
+  }
+
+  @Test(arguments: [4, 8], [0, 4])
+  func aSegmentThatAsksFor8MayPadTo4(padding: Int, shift: Int) throws {
+    let gnu = ELFBuilder.Note(name: "GNU", type: 3, body: Array(repeating: 7, count: 20))
+    let notes: [[ELFBuilder.Note]] = [
+      [.entry(0x10_0004, size: 4), .runtime(abi: 1, features: 0x1883)],
+      [.runtime(abi: 1, features: 0x1883), .entry(0x10_0004, size: 4)],
+      [gnu, .entry(0x10_0004), .runtime(abi: 1, features: 0x1883), gnu],
+    ]
+    for notes in notes {
+      var builder = ELFBuilder.kernel()
+      builder.noteAlignment = 8
+      builder.notePadding = padding
+      builder.noteShift = shift
+      builder.notes = notes
+      let image = try parse(builder.bytes())
+      #expect(image.entry == 0x10_0004)
+      #expect(image.runtime?.abiVersion == 1 && image.runtime?.vifFeatures == 0x1883)
+    }
+  }
+
+  @Test func aKernelForPVOnlyIsRefusedAsThat() {
+    var builder = ELFBuilder.kernel()
+    builder.notes = [
+      ELFBuilder.Note(name: "Xen", type: 6, body: Array("linux\0".utf8)),  // XEN_ELFNOTE_GUEST_OS
+      ELFBuilder.Note(name: "Xen", type: 1, body: little(UInt64(0x10_0000))),  // XEN_ELFNOTE_ENTRY
+    ]
+    let error = #expect(throws: KernelImageError.paravirtual) { try parse(builder.bytes()) }
+    #expect(
+      error?.description == "a PV kernel, without an entry for PVH (no XEN_ELFNOTE_PHYS32_ENTRY note)")
+    builder.notePlace = .section
+    #expect(throws: KernelImageError.paravirtual) { try parse(builder.bytes()) }
   }
 
   @Test func aRuntimeNoteOfAnotherLengthIsNone() throws {
