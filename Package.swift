@@ -47,7 +47,14 @@ let package = Package(
     .target(name: "CPosix"),
     room("NetworkAddresses", ["CPosix"]),
     room("DevicePages", ["CDevicePage", "NetworkAddresses"]),
-    room("DomainBuilder", ["CDevicePage", "DevicePages", "Xen"]),
+    // Debian's libraries for what kernels are packed with: static, no build time.
+    .target(
+      name: "CDecompress",
+      linkerSettings: [
+        .linkedLibrary("z"), .linkedLibrary("bz2"), .linkedLibrary("lzma"), .linkedLibrary("lzo2"),
+        .linkedLibrary("lz4"), .linkedLibrary("zstd"),
+      ]),
+    room("DomainBuilder", ["CDecompress", "CDevicePage", "DevicePages", "Xen"]),
     // Plain threads, and the right to block on them.
     .target(name: "CThreads"),
     room("Threads", ["CThreads"]),
@@ -99,7 +106,7 @@ let package = Package(
     tests(of: "Xen", ["CXen"]),
     tests(of: "NetworkAddresses"),
     tests(of: "DevicePages", ["CDevicePage", "ImageProtocols", "NetworkAddresses"]),
-    tests(of: "DomainBuilder", ["CDevicePage", "DevicePages", "Xen"]),
+    tests(of: "DomainBuilder", ["CDecompress", "CDevicePage", "DevicePages", "Xen"]),
     tests(of: "Backends", ["CBackends", "CDevicePage", "DevicePages", "Threads", "Xen", "chaos-backend"]),
     tests(of: "ImageStore", ["DomainBuilder"]),
     tests(of: "VirtualLAN", ["CNetlink", "NetworkAddresses"]),

@@ -20,6 +20,22 @@ extension Target {
     expect(image.segments.contains { $0.range.contains(UInt64(image.entry)) }, "entry \(image.entry)")
   }
 
+  /// What is packed lies in its file, and no more comes out than may.
+  static let unpack = Target(name: "unpack") { bytes in
+    guard let packing = try? KernelPacking(of: bytes) else { return }
+    expect(packing.range.lowerBound >= 0 && packing.range.upperBound <= bytes.count, "\(packing)")
+    let limit = 1 << 20
+    guard let unpacker = try? KernelUnpacker(bytes, packing, limit: limit) else { return }
+    let piece = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 16)
+    defer { piece.deallocate() }
+    var total = 0
+    while let count = try? unpacker.read(into: piece), count > 0 {
+      expect(count <= piece.count, "\(count) bytes at once")
+      total += count
+    }
+    expect(total <= limit, "\(total) bytes")
+  }
+
   /// A page that can be read can be laid again. Zeroes follow what is shorter than a page.
   static let devicePage = Target(name: "devicepage", seeds: [page(vifs: 0), page(vifs: 2)]) { bytes in
     let padding = [UInt8](repeating: 0, count: max(0, DevicePage.size - bytes.count))

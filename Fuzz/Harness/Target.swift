@@ -10,7 +10,7 @@ struct Target: Sendable {
   let feed: @Sendable (UnsafeRawBufferPointer) -> Void
 
   static let all: [Target] = [
-    elf, config, lifeCycle, devicePage, console, control, netlink, iptables, record, http, json, cni,
+    elf, unpack, config, lifeCycle, devicePage, console, control, netlink, iptables, record, http, json, cni,
   ]
 
   /// The target this program is called by the name of: one program serves them all.

@@ -42,6 +42,12 @@ public enum KernelImageError: Error, Equatable, CustomStringConvertible {
   case noPVHEntry
   /// It has notes for Xen, but none that says where a PVH guest starts.
   case paravirtual
+  /// A Linux bzImage that the ELF file cannot be taken out of.
+  case bzImage(String)
+  /// The ELF file is packed, and does not come out.
+  case unpacking(KernelPacking.Format, String)
+  /// More bytes come out than are taken.
+  case tooLarge(limit: Int)
   /// Not the image's fault.
   case unreadable(ImageReadError)
 
@@ -51,6 +57,9 @@ public enum KernelImageError: Error, Equatable, CustomStringConvertible {
     case .unsupported(let what): "unsupported ELF file: \(what)"
     case .malformed(let what): "malformed ELF file: \(what)"
     case .unreadable(let error): error.description
+    case .bzImage(let problem): "malformed bzImage: \(problem)"
+    case .unpacking(let format, let problem): "cannot unpack \(format) data: \(problem)"
+    case .tooLarge(let limit): "unpacks to more than \(limit >> 20) MiB"
     case .paravirtual: "a PV kernel, without an entry for PVH (no XEN_ELFNOTE_PHYS32_ENTRY note)"
     case .noPVHEntry: "ELF file without a PVH entry (no XEN_ELFNOTE_PHYS32_ENTRY note)"
     }

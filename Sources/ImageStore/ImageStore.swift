@@ -18,12 +18,16 @@ public final class ImageStore: Sendable {
   private let named, anonymous: String
   /// Where anonymous images were kept before: found there, and removed when nothing uses them, but never added.
   private let former: String?
-  private let quota: Int
+  private let quota: Quota
+  /// Bytes that a packed kernel may unpack to.
+  private let mostUnpacked: Int
   private let flush: @Sendable (Int32) -> Int32
   private let state: Mutex<State>
   /// Held while names and the files they point at change, which may take as long as a disk does; how many names
   /// were given.
   private let naming = Mutex(0)
+  /// Held while an image is opened: creates that want the same one would each read, and unpack, all of it.
+  private let opening = Mutex(())
 
   private struct State {
     /// Images opened so far.
@@ -31,8 +35,6 @@ public final class ImageStore: Sendable {
     /// When an anonymous image was last uploaded or asked for, in monotonic seconds.
     var touched: [ImageDigest: Int] = [:]
     var uploads = 0
-    /// Of anonymous images, those still coming in among them.
-    var anonymousBytes: Int
   }
 
   private struct Key: Hashable {
@@ -59,22 +61,25 @@ public final class ImageStore: Sendable {
     try self.init(named: named, anonymous: anonymous, former: former, quota: quota, flush: { fsync($0) })
   }
 
-  /// - Parameter flush: fsync(2), which a test lets fail.
+  /// - Parameters:
+  ///   - mostUnpacked: bytes that a packed kernel may unpack to.
+  ///   - flush: fsync(2), which a test lets fail.
   init(
     named: String, anonymous: String, former: String? = nil, quota: Int = usualQuota,
-    flush: @escaping @Sendable (Int32) -> Int32
+    mostUnpacked: Int = maxSize, flush: @escaping @Sendable (Int32) -> Int32
   ) throws(ImageStoreError) {
     self.named = named
     self.anonymous = anonymous
     self.former = former
-    self.quota = quota
+    self.mostUnpacked = mostUnpacked
     self.flush = flush
+    self.quota = Quota(limit: quota)
     for folder in [named, anonymous] { try Self.makeFolders(folder) }
     for folder in [named, anonymous] {
       for file in Self.files(in: folder) where file.hasPrefix(".upload-") { unlink("\(folder)/\(file)") }
     }
-    state = Mutex(
-      State(anonymousBytes: Self.files(in: anonymous).reduce(0) { $0 + Self.size("\(anonymous)/\($1)") }))
+    state = Mutex(State())
+    self.quota.note(Self.files(in: anonymous).reduce(0) { $0 + Self.size("\(anonymous)/\($1)") })
   }
 
   /// 0 for what is not there.
@@ -142,13 +147,17 @@ public final class ImageStore: Sendable {
       return state.loaded[key]
     }
     if let known { return known }
-    // Outside the lock, as all of the file is read to find out whether it is damaged.
-    let image = try open(digest, isKernel: isKernel, reference: reference)
-    return state.withLock { state in
-      // Another may have been quicker, or a good copy have come in.
-      if let image = state.loaded[key] { return image }
-      state.loaded[key] = image
-      return image
+    // Outside the state's lock, as all of the file is read to find out whether it is damaged.
+    return try opening.withLock { _ throws(ImageStoreError) in
+      // Another may have been quicker.
+      if let image = state.withLock({ $0.loaded[key] }) { return image }
+      let image = try open(digest, isKernel: isKernel, reference: reference)
+      return state.withLock { state in
+        // Or a good copy have come in.
+        if let image = state.loaded[key] { return image }
+        state.loaded[key] = image
+        return image
+      }
     }
   }
 
@@ -157,8 +166,9 @@ public final class ImageStore: Sendable {
   {
     var problem: ImageStoreError?
     for path in paths(of: digest) {
+      let folder = path.hasPrefix("\(named)/") ? namedFolder : anonymousFolder
       do throws(ImageStoreError) {
-        return try StoredImage(path: path, digest: digest, isKernel: isKernel)
+        return try StoredImage(path: path, digest: digest, isKernel: isKernel, unpackingIn: folder)
       } catch {
         problem = problem ?? error
       }
@@ -172,8 +182,13 @@ public final class ImageStore: Sendable {
     }
   }
 
+  private var namedFolder: StoreFolder { StoreFolder(path: named, quota: nil, mostUnpacked: mostUnpacked) }
+  private var anonymousFolder: StoreFolder {
+    StoreFolder(path: anonymous, quota: quota, mostUnpacked: mostUnpacked)
+  }
+
   /// The named images, by name. Their bytes are not looked at, so that this takes no longer for large ones; one that
-  /// is gone or cannot be parsed is left out.
+  /// is gone or cannot be parsed is left out. What a packed kernel holds is only known from when it was first asked for.
   ///
   /// - Throws: `.file` when the folder, or for want of descriptors an image, cannot be opened: that is not an empty store.
   public func list() throws(ImageStoreError) -> [Entry] {
@@ -190,7 +205,8 @@ public final class ImageStore: Sendable {
   private func listed(_ digest: ImageDigest) throws(ImageStoreError) -> StoredImage? {
     if let image = state.withLock({ $0.loaded[Key(digest: digest, isKernel: true)] }) { return image }
     do throws(ImageStoreError) {
-      return try StoredImage(path: "\(named)/\(digest.hexadecimal)", digest: digest, isKernel: true, isKnown: true)
+      return try StoredImage(
+        path: "\(named)/\(digest.hexadecimal)", digest: digest, isKernel: true, isKnown: true, unpackingIn: nil)
     } catch .file(let operation, let path, let code) where [EMFILE, ENFILE].contains(code) {
       throw .file(operation, path, code)
     } catch {
@@ -222,27 +238,16 @@ public final class ImageStore: Sendable {
     deinit {
       close(file)
       unlink(path)
-      store.giveBack(reserved)
+      store.quota.giveBack(reserved)
     }
 
     public func append(_ bytes: UnsafeRawBufferPointer) throws(ImageStoreError) {
       size += bytes.count
       if size > ImageStore.maxSize { throw .tooLarge(limit: ImageStore.maxSize) }
-      try store.checkDisk(bytes.count, isNamed: isNamed)
-      if !isNamed {
-        try store.reserve(bytes.count)
-        reserved += bytes.count
-      }
+      let folder = isNamed ? store.namedFolder : store.anonymousFolder
+      reserved += try folder.reserve(bytes.count)
       digest.append(bytes)
-      var rest = bytes
-      while !rest.isEmpty {
-        let written = write(file, rest.baseAddress, rest.count)
-        if written < 0 {
-          if errno == EINTR { continue }
-          throw .file("write", path, errno)
-        }
-        rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst(written))
-      }
+      try writeAll(bytes, to: file, path)
     }
   }
 
@@ -252,35 +257,13 @@ public final class ImageStore: Sendable {
   public func beginUpload(isNamed: Bool, size: Int? = nil) throws(ImageStoreError) -> Upload {
     if let size {
       guard size <= Self.maxSize else { throw .tooLarge(limit: Self.maxSize) }
-      try checkDisk(size, isNamed: isNamed)
-      if !isNamed, state.withLock({ $0.anonymousBytes }) > quota - size { throw .quotaUsed(limit: quota) }
+      try (isNamed ? namedFolder : anonymousFolder).check(size)
     }
     let number = state.withLock { state in
       state.uploads += 1
       return state.uploads
     }
     return try Upload(self, isNamed: isNamed, number: number)
-  }
-
-  private func checkDisk(_ bytes: Int, isNamed: Bool) throws(ImageStoreError) {
-    let folder = isNamed ? named : anonymous
-    var disk = statvfs()
-    guard statvfs(folder, &disk) == 0 else { throw .file("read free space of", folder, errno) }
-    // What has no size, such as the ramfs of an initramfs, says 0. Blocks are counted, as bytes might overflow.
-    guard disk.f_blocks > 0, disk.f_frsize > 0 else { return }
-    let left = min(UInt64(Self.leftFree) / UInt64(disk.f_frsize), UInt64(disk.f_blocks) / 16)
-    guard UInt64(disk.f_bavail) >= UInt64(bytes) / UInt64(disk.f_frsize) + left else { throw .diskFull(folder) }
-  }
-
-  private func reserve(_ bytes: Int) throws(ImageStoreError) {
-    try state.withLock { state throws(ImageStoreError) in
-      guard state.anonymousBytes <= quota - bytes else { throw .quotaUsed(limit: quota) }
-      state.anonymousBytes += bytes
-    }
-  }
-
-  private func giveBack(_ bytes: Int) {
-    state.withLock { $0.anonymousBytes -= bytes }
   }
 
   /// Takes an uploaded image in, under a name if one is given.
@@ -292,7 +275,9 @@ public final class ImageStore: Sendable {
   ) throws(ImageStoreError) -> StoredImage {
     if let name, !Self.isName(name) { throw .file("name image", name, EINVAL) }
     let digest = upload.digest.finish()
-    let image = try StoredImage(path: upload.path, digest: digest, isKernel: isKernel, isKnown: true)
+    let image = try StoredImage(
+      path: upload.path, digest: digest, isKernel: isKernel, isKnown: true,
+      unpackingIn: name == nil ? anonymousFolder : namedFolder)
     let folder = name == nil ? anonymous : named
     let path = "\(folder)/\(digest.hexadecimal)"
     if let name {
@@ -388,7 +373,7 @@ public final class ImageStore: Sendable {
           if let touched = state.touched[digest], Self.now() - touched < 60 { return }
           let size = Self.size("\(folder)/\(file)")
           unlink("\(folder)/\(file)")
-          if folder == anonymous { state.anonymousBytes -= size }
+          if folder == anonymous { quota.giveBack(size) }
           state.touched[digest] = nil
           Self.forget(digest, &state)
         }

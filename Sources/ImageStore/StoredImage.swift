@@ -7,33 +7,66 @@ import Synchronization
 /// Files of the store are written only once, before they have their digest's name; but a disk fails, and root can
 /// write anything. So bytes are read and never mapped, their digest is checked when the file is first opened, and
 /// again when its status says that it was written since.
+///
+/// Digest and size are those of the file as people have it. A kernel that is packed in it is unpacked once, when the
+/// image is opened, into a file without a name beside it.
 public final class StoredImage: Sendable {
   public let digest: ImageDigest
   public let size: Int
-  /// What the image is as a kernel; nil for a ramdisk.
+  /// What the image is as a kernel; nil for a ramdisk, and for a packed kernel that is only listed.
   public let kernel: KernelImage?
   private let file: ImageFile
+  /// What a packed kernel unpacked to, and how that file was when it had.
+  private let unpacked: Unpacked?
   /// How the file was when its bytes were last known to be those of the digest.
   private let sound: Mutex<FileStatus>
 
-  /// - Parameter isKnown: the bytes are known to be those of the digest, and are not read to find out.
-  /// - Throws: ``ImageStoreError`` when the file cannot be read, is damaged or, for a kernel, cannot be booted.
-  init(path: String, digest: ImageDigest, isKernel: Bool, isKnown: Bool = false) throws(ImageStoreError) {
+  private typealias Unpacked = (file: ImageFile, status: FileStatus)
+
+  /// - Parameters:
+  ///   - isKnown: the bytes are known to be those of the digest, and are not read to find out.
+  ///   - folder: where a packed kernel is unpacked; nil when nobody is going to need what it holds.
+  /// - Throws: ``ImageStoreError`` when the file cannot be read, is damaged or, for a kernel, cannot be booted, or
+  ///   cannot be unpacked for want of room.
+  init(
+    path: String, digest: ImageDigest, isKernel: Bool, isKnown: Bool = false, unpackingIn folder: StoreFolder?
+  ) throws(ImageStoreError) {
     let file = try ImageFile(path)
     let status = try file.status()
     if !isKnown { try Self.check(file, digest) }
     self.digest = digest
     self.file = file
     size = file.byteCount
+    (kernel, unpacked) = isKernel ? try Self.open(file, digest, unpackingIn: folder) : (nil, nil)
+    // What was parsed is what was checked.
+    sound = Mutex(try Self.statusOfSame(file, digest, since: status))
+  }
+
+  /// What a kernel's file holds; nothing is known of a packed one that has no folder to be unpacked in.
+  private static func open(
+    _ file: ImageFile, _ digest: ImageDigest, unpackingIn folder: StoreFolder?
+  ) throws(ImageStoreError) -> (KernelImage?, Unpacked?) {
+    let packing = try kernelResult(of: digest) { () throws(KernelImageError) in try KernelPacking(of: file) }
+    guard let packing else {
+      return (try kernelResult(of: digest) { () throws(KernelImageError) in try KernelImage(parsing: file) }, nil)
+    }
+    guard let folder else { return (nil, nil) }
+    let whole = try ImageFile(unpacking: file, packing, digest, in: folder)
+    let kernel = try kernelResult(of: digest) { () throws(KernelImageError) in try KernelImage(parsing: whole) }
+    return (kernel, (whole, try whole.status()))
+  }
+
+  /// What was found out of a kernel, or why it was not, as the store says it.
+  fileprivate static func kernelResult<Result>(
+    of digest: ImageDigest, _ body: () throws(KernelImageError) -> Result
+  ) throws(ImageStoreError) -> Result {
     do throws(KernelImageError) {
-      kernel = isKernel ? try KernelImage(parsing: file) : nil
+      return try body()
     } catch .unreadable(let error) {
       throw ImageStoreError(digest, error)
     } catch {
       throw .notAKernel(error)
     }
-    // What was parsed is what was checked.
-    sound = Mutex(try Self.statusOfSame(file, digest, since: status))
   }
 
   /// To be called when the file was renamed, which changes its status and not its bytes.
@@ -42,7 +75,8 @@ public final class StoredImage: Sendable {
     sound.withLock { $0 = status }
   }
 
-  /// Hands over the image's bytes, to be read as they are needed during `body`.
+  /// Hands over the image's bytes, to be read as they are needed during `body`: those of the ELF file when it is a
+  /// packed kernel.
   ///
   /// - Throws: what `body` throws, or ``ImageStoreError/damaged(_:)`` when the bytes are not, or may in the
   ///   meantime not have been, those of the image.
@@ -50,12 +84,13 @@ public final class StoredImage: Sendable {
     let before = try checkedStatus()
     let result: Result
     do {
-      result = try body(file)
+      result = try body(unpacked?.file ?? file)
     } catch let error as ImageReadError {
       throw ImageStoreError(digest, error)
     }
     let after = try Self.statusOfSame(file, digest, since: before)
     if after != before { sound.withLock { $0 = after } }
+    if let unpacked, try unpacked.file.status() != unpacked.status { throw ImageStoreError.damaged(digest) }
     return result
   }
 
@@ -111,11 +146,16 @@ public final class ImageFile: ImageContent, Sendable {
   private let path: String
   /// When it was opened.
   public let byteCount: Int
+  private let quota: Quota?
+  /// What the file takes of the quota as long as it is open, in bytes.
+  private let reserved: Int
 
   fileprivate init(_ path: String) throws(ImageStoreError) {
     descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
     guard descriptor >= 0 else { throw .file("open image", path, errno) }
     self.path = path
+    quota = nil
+    reserved = 0
     var status = stat()
     guard fstat(descriptor, &status) == 0 else {
       let code = errno
@@ -125,7 +165,22 @@ public final class ImageFile: ImageContent, Sendable {
     byteCount = Int(status.st_size)
   }
 
-  deinit { close(descriptor) }
+  /// What a packed kernel holds, unpacked into a file without a name.
+  fileprivate init(
+    unpacking packed: ImageFile, _ packing: KernelPacking, _ digest: ImageDigest, in folder: StoreFolder
+  ) throws(ImageStoreError) {
+    let target = try NamelessFile(in: folder)
+    byteCount = try target.fill(unpacking: packed, packing, digest, limit: folder.mostUnpacked)
+    path = "what \(packed.path) unpacked to"
+    quota = folder.quota
+    reserved = target.reserved
+    descriptor = target.release()
+  }
+
+  deinit {
+    close(descriptor)
+    quota?.giveBack(reserved)
+  }
 
   fileprivate func status() throws(ImageStoreError) -> FileStatus {
     var status = stat()
@@ -156,6 +211,28 @@ public final class ImageFile: ImageContent, Sendable {
       builder.append(UnsafeRawBufferPointer(part))
     }
     return builder.finish()
+  }
+}
+
+extension NamelessFile {
+  /// - Returns: how many bytes came out.
+  fileprivate func fill(
+    unpacking packed: ImageFile, _ packing: KernelPacking, _ digest: ImageDigest, limit: Int
+  ) throws(ImageStoreError) -> Int {
+    let piece = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 18, alignment: 16)
+    defer { piece.deallocate() }
+    let unpacker = try StoredImage.kernelResult(of: digest) { () throws(KernelImageError) in
+      try KernelUnpacker(packed, packing, limit: limit)
+    }
+    var total = 0
+    while true {
+      let count = try StoredImage.kernelResult(of: digest) { () throws(KernelImageError) in
+        try unpacker.read(into: piece)
+      }
+      if count == 0 { return total }
+      try append(UnsafeRawBufferPointer(rebasing: piece[..<count]))
+      total += count
+    }
   }
 }
 

@@ -304,6 +304,106 @@ import Testing
     _ = try store.beginUpload(isNamed: false, size: 900 << 10)
   }
 
+  // MARK: Packed kernels
+
+  /// A kernel packed by gzip, and what it holds: Fuzz/corpus/unpack.
+  private func corpus(_ name: String) throws -> [UInt8] {
+    let folder = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+    let file = try #require(fopen("/\(folder)/Fuzz/corpus/unpack/\(name)", "r"))
+    defer { fclose(file) }
+    var bytes = [UInt8](repeating: 0, count: 1 << 16)
+    let count = fread(&bytes, 1, bytes.count, file)
+    return Array(bytes[..<count])
+  }
+
+  @Test(arguments: ["gzip", "bzimage-lz4"], ["linux", nil])
+  func aPackedKernelIsKeptAsItCameAndReadUnpacked(packing: String, name: String?) throws {
+    let packed = try corpus(packing)
+    let image = try add(packed, name: name)
+    #expect(image.size == packed.count && image.kernel?.entry == 0x10_0010)
+    #expect(try bytes(image) == corpus("uncompressed"))
+    // Beside it there is nothing to be seen.
+    let digest = image.digest.hexadecimal
+    #expect(
+      files(named) == (name == nil ? [] : [digest, "linux"]) && files(anonymous) == (name == nil ? [digest] : []))
+    #expect(try add(packed, name: nil).digest == image.digest)
+    let next = try ImageStore(named: named, anonymous: anonymous)
+    let found = try next.find(image.digest.description)
+    #expect(try bytes(found) == corpus("uncompressed") && found.kernel == image.kernel)
+    // Unpacked once, however often it is asked for.
+    #expect(try next.find(image.digest.description) === found)
+  }
+
+  @Test func packedKernelsAreListedWithoutUnpackingThem() throws {
+    let image = try add(try corpus("gzip"), name: "linux")
+    #expect(try store.list().map(\.image.kernel) == [image.kernel])
+    let next = try ImageStore(named: named, anonymous: anonymous)
+    #expect(try next.list().map(\.name) == ["linux"] && next.list().map(\.image.kernel) == [nil])
+    _ = try next.find("linux")
+    #expect(try next.list().map(\.image.kernel) == [image.kernel])
+  }
+
+  @Test func whatIsPackedMustBeAKernel() throws {
+    let text: [UInt8] = [
+      0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x03, 0xcb, 0x48, 0xcd, 0xc9, 0xc9, 0xd7, 0x51, 0xf0,
+      0x54, 0x48, 0xcc, 0x55, 0xc8, 0xcb, 0x57, 0xc8, 0x4e, 0x2d, 0xca, 0x4b, 0xcd, 0xe1, 0x02, 0x00, 0x7c, 0x5f,
+      0x7f, 0xbe, 0x16, 0x00, 0x00, 0x00,
+    ]
+    let packed = try corpus("gzip")
+    let refused = [
+      (text, "not an ELF file"), (Array(packed.dropLast(9)), "cannot unpack gzip data: cut short"),
+      (packed + [0], "cannot unpack gzip data: there is more behind its end"),
+    ]
+    for (bytes, problem) in refused {
+      for name in ["linux", nil] {
+        let error = #expect(throws: ImageStoreError.self) { try self.add(bytes, name: name) }
+        #expect(error?.description == problem)
+      }
+    }
+    #expect(files(named) == [] && files(anonymous) == [])
+    // A ramdisk is nobody's to unpack.
+    #expect(try bytes(add(packed, name: nil, isKernel: false)) == packed)
+  }
+
+  @Test func whatAKernelUnpacksToIsBoundedAndCounted() throws {
+    let packed = try corpus("gzip")
+    let whole = try corpus("uncompressed").count
+    func commit(to store: ImageStore, name: String? = nil) throws -> StoredImage {
+      let upload = try store.beginUpload(isNamed: name != nil)
+      try packed.withUnsafeBytes { try upload.append($0) }
+      return try store.commit(upload, name: name, isKernel: true)
+    }
+    let strict = try ImageStore(named: named, anonymous: anonymous, mostUnpacked: whole - 1) { fsync($0) }
+    for name in ["linux", nil] {
+      let error = #expect(throws: ImageStoreError.self) { _ = try commit(to: strict, name: name) }
+      #expect(error?.description == "unpacks to more than 0 MiB")
+    }
+    let full = try ImageStore(named: named, anonymous: anonymous, quota: packed.count + whole - 1)
+    let error = #expect(throws: ImageStoreError.self) { _ = try commit(to: full) }
+    #expect(error?.description == "images without a name would take more than 0 MiB together")
+    #expect(files(named) == [] && files(anonymous) == [])
+    // Under a name only the disk limits it. What goes, goes with all it took.
+    _ = try commit(to: full, name: "linux")
+    try full.remove("linux")
+    let exact = try ImageStore(named: named, anonymous: anonymous, quota: packed.count + whole)
+    _ = try commit(to: exact)
+    #expect(throws: ImageStoreError.self) { _ = try exact.beginUpload(isNamed: false, size: 1) }
+    let next = try ImageStore(named: named, anonymous: anonymous, quota: packed.count + whole)
+    next.removeUnused(inUse: [])
+    _ = try commit(to: next)
+  }
+
+  @Test func aDamagedPackedKernelIsRefusedAndStillListed() throws {
+    let packed = try corpus("gzip")
+    let digest = try add(packed, name: "linux").digest
+    overwrite("\(named)/\(digest.hexadecimal)", with: packed.map { $0 ^ ($0 == packed[100] ? 1 : 0) })
+    for store in [store, try ImageStore(named: named, anonymous: anonymous)] {
+      let error = #expect(throws: ImageStoreError.self) { _ = try self.bytes(store.find("linux")) }
+      #expect(error?.description == "the stored image \(digest) is damaged: add it again")
+      #expect(try store.list().map(\.name) == ["linux"])
+    }
+  }
+
   // MARK: Damage
 
   /// Writes over a file as it is, as a failing disk or a careless administrator would.
