@@ -31,6 +31,12 @@ public struct KernelLoader {
     try write(content, 0..<content.byteCount, padTo: size, at: address)
   }
 
+  /// Lays ACPI tables where they were made for, with zeroes behind them to the end of their region.
+  /// The caller checked that the region lies in the guest's RAM (``MemoryPlan/acpiRegion(for:)``).
+  public func write(_ tables: ACPITables) throws {
+    try tables.bytes.withUnsafeBytes { try write($0, padTo: ACPITables.regionSize, at: tables.address) }
+  }
+
   private func write(_ content: some ImageContent, _ bytes: Range<Int>, padTo size: UInt64, at address: UInt64)
     throws
   {

@@ -59,13 +59,21 @@ public struct MemoryPlan: Equatable, Sendable {
     ram.contains { $0.lowerBound <= range.lowerBound && range.upperBound <= $0.upperBound }
   }
 
+  /// Where the ACPI tables of a kernel go that does not know the device page: the end of the RAM below the special
+  /// region. Nil for images that speak the device page, and where there is no room.
+  public func acpiRegion(for kernel: KernelImage) -> Range<UInt64>? {
+    guard kernel.runtime == nil, let low = ram.first, low.upperBound >= ACPITables.regionSize else { return nil }
+    return low.upperBound - ACPITables.regionSize..<low.upperBound
+  }
+
   /// The frame of the start info page for a kernel: the ABI's for images that speak the device page. Others get it
   /// in RAM right after the kernel, because Linux reads it through an early map of the first GiB only. Nil when
-  /// there is no RAM left for it.
+  /// there is no RAM left for it and the ACPI tables behind it.
   public func startInfoFrame(for kernel: KernelImage) -> UInt64? {
     if kernel.runtime != nil { return Slots.startInfoFrame }
     let frame = (kernel.end + 0xfff) >> 12
-    return contains(frame << 12..<(frame + 1) << 12) ? frame : nil
+    guard let acpi = acpiRegion(for: kernel), (frame + 1) << 12 <= acpi.lowerBound else { return nil }
+    return frame
   }
 
   /// The lowest address a ramdisk may have beside a kernel.
@@ -75,17 +83,10 @@ public struct MemoryPlan: Equatable, Sendable {
   }
 
   /// Where a ramdisk of `size` bytes goes: as high as possible in the RAM below the special region, on a page
-  /// boundary and clear of the kernel, as Linux expects it. Nil when it does not fit.
+  /// boundary and clear of the kernel and the ACPI tables, as Linux expects it. Nil when it does not fit.
   public func ramdiskAddress(size: UInt64, kernel: KernelImage) -> UInt64? {
-    guard let low = ram.first, size <= low.upperBound else { return nil }
-    let address = (low.upperBound - size) & ~0xfff
+    guard let top = acpiRegion(for: kernel)?.lowerBound ?? ram.first?.upperBound, size <= top else { return nil }
+    let address = (top - size) & ~0xfff
     return address >= floor(above: kernel) ? address : nil
-  }
-
-  /// The memory map given to the guest.
-  var map: [StartInfo.MapEntry] {
-    let reserved = StartInfo.MapEntry(range: Slots.specialRegion, kind: .reserved)
-    let entries = ram.map { StartInfo.MapEntry(range: $0, kind: .ram) }
-    return (entries + [reserved]).sorted { $0.range.lowerBound < $1.range.lowerBound }
   }
 }

@@ -3,31 +3,27 @@ import DevicePages
 /// The PVH start info page: hvm_start_info version 1 with its module list, memory map and command line, all in
 /// one frame (xen/arch-x86/hvm/start_info.h).
 public struct StartInfo: Equatable, Sendable {
-  public struct MapEntry: Equatable, Sendable {
-    public enum Kind: UInt32, Sendable {
-      case ram = 1  // XEN_HVM_MEMMAP_TYPE_RAM
-      case reserved = 2  // XEN_HVM_MEMMAP_TYPE_RESERVED
-    }
-
-    public let range: Range<UInt64>
-    public let kind: Kind
-  }
-
   public var commandLine: String
   /// The ramdisk in guest-physical bytes.
   public var ramdisk: Range<UInt64>?
-  public var map: [MapEntry]
+  public var map: MemoryMap
+  /// Guest-physical address of the RSDP; nil for a guest without ACPI.
+  public var rsdp: UInt64?
   /// Where the page is: the ABI's frame for images that know it, RAM for kernels that do not.
   public var frame: UInt64
 
-  /// - Parameter frame: guest frame number of the page; ``MemoryPlan/startInfoFrame(for:)``.
+  /// - Parameters:
+  ///   - frame: guest frame number of the page; ``MemoryPlan/startInfoFrame(for:)``.
+  ///   - acpi: where the ACPI tables are; ``MemoryPlan/acpiRegion(for:)``.
   public init(
-    plan: MemoryPlan, commandLine: String, ramdisk: Range<UInt64>?, frame: UInt64 = Slots.startInfoFrame
+    plan: MemoryPlan, commandLine: String, ramdisk: Range<UInt64>?, frame: UInt64 = Slots.startInfoFrame,
+    acpi: Range<UInt64>? = nil
   ) {
     self.frame = frame
     self.commandLine = commandLine
     self.ramdisk = ramdisk
-    map = plan.map
+    map = plan.memoryMap(acpi: acpi)
+    rsdp = acpi?.lowerBound
   }
 
   private enum Offset {
@@ -51,16 +47,16 @@ public struct StartInfo: Equatable, Sendable {
     put(UInt32(ramdisk == nil ? 0 : 1), 12)  // nr_modules
     put(ramdisk == nil ? UInt64(0) : base + UInt64(Offset.modules), 16)
     put(base + UInt64(Offset.commandLine), 24)
-    put(UInt64(0), 32)  // rsdp_paddr: no ACPI
+    put(rsdp ?? 0, 32)  // rsdp_paddr
     put(base + UInt64(Offset.map), 40)
-    put(UInt32(map.count), 48)
+    put(UInt32(map.entries.count), 48)
     if let ramdisk {
       put(ramdisk.lowerBound, Offset.modules)
       put(UInt64(ramdisk.count), Offset.modules + 8)
     }
-    for (number, entry) in map.enumerated() {
-      put(entry.range.lowerBound, Offset.map + 24 * number)
-      put(UInt64(entry.range.count), Offset.map + 24 * number + 8)
+    for (number, entry) in map.entries.enumerated() {
+      put(entry.address, Offset.map + 24 * number)
+      put(entry.length, Offset.map + 24 * number + 8)
       put(entry.kind.rawValue, Offset.map + 24 * number + 16)
     }
     let field = Self.commandLineField(commandLine)

@@ -114,13 +114,63 @@ import Xen
     #expect(plan.startInfoFrame(for: kernel(end: 0x20_0001)) == Slots.startInfoFrame)
     #expect(plan.startInfoFrame(for: kernel(end: 0x20_0001, speaksDevicePage: false)) == 0x201)
     #expect(plan.startInfoFrame(for: kernel(end: 0x20_0000, speaksDevicePage: false)) == 0x200)
-    #expect(plan.startInfoFrame(for: kernel(end: top, speaksDevicePage: false)) == nil)
-    // The ramdisk stays clear of it.
-    let tight = kernel(end: top - 0x2000, speaksDevicePage: false)
-    #expect(plan.ramdiskAddress(size: 0x1000, kernel: tight) == top - 0x1000)
+    // Between the kernel and the ACPI tables.
+    let acpi = top - ACPITables.regionSize
+    #expect(plan.startInfoFrame(for: kernel(end: acpi - 0x1000, speaksDevicePage: false)) == acpi >> 12 - 1)
+    for end in [acpi - 0xfff, acpi, top, top + 0x4000, 1 << 32] {
+      #expect(plan.startInfoFrame(for: kernel(end: end, speaksDevicePage: false)) == nil)
+    }
+    // The ramdisk stays clear of both.
+    let tight = kernel(end: acpi - 0x2000, speaksDevicePage: false)
+    #expect(plan.ramdiskAddress(size: 0x1000, kernel: tight) == acpi - 0x1000)
     #expect(plan.ramdiskAddress(size: 0x1001, kernel: tight) == nil)
     let info = StartInfo(plan: plan, commandLine: "x", ramdisk: nil, frame: 0x201).encoded()
     #expect(Array(info[24..<32]) == [0x00, 0x18, 0x20, 0, 0, 0, 0, 0], "the command line is in the same page")
+  }
+}
+
+@Suite struct MemoryMapTests {
+  private func kernel(speaksDevicePage: Bool) -> KernelImage {
+    KernelImage(
+      segments: [.init(address: 0, fileOffset: 0, fileSize: 0, memorySize: 0x1000)], entry: 0,
+      runtime: speaksDevicePage ? .init(abiVersion: 1, vifFeatures: 0) : nil)
+  }
+
+  private func entries(mebibytes: Int, speaksDevicePage: Bool) throws -> [String] {
+    let plan = try #require(MemoryPlan(pages: mebibytes * 256, vifs: 0, windowFrames: 0))
+    return plan.memoryMap(for: kernel(speaksDevicePage: speaksDevicePage)).entries.map {
+      "\(String($0.address, radix: 16))+\(String($0.length, radix: 16)) \($0.kind)"
+    }
+  }
+
+  @Test func aKernelOfItsOwnHasACPITablesAtTheEndOfLowRAM() throws {
+    #expect(
+      try entries(mebibytes: 8, speaksDevicePage: false)
+        == ["0+7fa000 ram", "7fa000+2000 acpi", "e0000000+10000000 reserved"])
+    #expect(
+      try entries(mebibytes: 5000, speaksDevicePage: false)
+        == ["0+dfffe000 ram", "dfffe000+2000 acpi", "e0000000+10000000 reserved", "100000000+587fc000 ram"])
+  }
+
+  @Test func anImageThatSpeaksTheDevicePageHasNone() throws {
+    #expect(
+      try entries(mebibytes: 8, speaksDevicePage: true) == ["0+7fc000 ram", "e0000000+10000000 reserved"])
+    #expect(
+      try entries(mebibytes: 5000, speaksDevicePage: true)
+        == ["0+e0000000 ram", "e0000000+10000000 reserved", "100000000+587fc000 ram"])
+    let plan = try #require(MemoryPlan(pages: 2048, vifs: 0, windowFrames: 0))
+    #expect(plan.acpiRegion(for: kernel(speaksDevicePage: true)) == nil)
+  }
+
+  @Test func theSmallestGuestIsTablesAltogether() throws {
+    for (pages, region) in [(5, nil), (6, 0..<0x2000)] as [(Int, Range<UInt64>?)] {
+      let plan = try #require(MemoryPlan(pages: pages, vifs: 0, windowFrames: 0))
+      #expect(plan.acpiRegion(for: kernel(speaksDevicePage: false)) == region)
+      #expect(plan.startInfoFrame(for: kernel(speaksDevicePage: false)) == nil)
+    }
+    let plan = try #require(MemoryPlan(pages: 6, vifs: 0, windowFrames: 0))
+    let map = plan.memoryMap(for: kernel(speaksDevicePage: false))
+    #expect(map.entries.map(\.kind) == [.acpi, .reserved])
   }
 }
 
@@ -168,11 +218,21 @@ import Xen
     #expect(encoded.indices.filter { encoded[$0] != expected[$0] } == [])
   }
 
+  @Test func aKernelOfItsOwnIsToldOfTheACPITables() throws {
+    let plan = try #require(MemoryPlan(pages: 2048, vifs: 0, windowFrames: 0))
+    let info = StartInfo(
+      plan: plan, commandLine: "", ramdisk: nil, frame: 0x201, acpi: 0x7f_a000..<0x7f_c000)
+    let encoded = info.encoded()
+    #expect(Array(encoded[32..<40]) == [0, 0xa0, 0x7f, 0, 0, 0, 0, 0])
+    #expect(encoded[48] == 3)
+    #expect(Array(encoded[152..<176]) == little(UInt64(0x7f_a000)) + little(UInt64(0x2000)) + little(UInt64(3)))
+  }
+
   @Test func aLargeGuestHasRAMOnBothSidesOfTheRegion() throws {
     let plan = try #require(MemoryPlan(pages: 5000 * 256, vifs: 0, windowFrames: 0))
     let info = StartInfo(plan: plan, commandLine: "", ramdisk: nil)
-    #expect(info.map.map(\.kind) == [.ram, .reserved, .ram])
-    #expect(info.map.map(\.range.lowerBound) == [0, 0xe000_0000, 1 << 32])
+    #expect(info.map.entries.map(\.kind) == [.ram, .reserved, .ram])
+    #expect(info.map.entries.map(\.address) == [0, 0xe000_0000, 1 << 32])
     let encoded = info.encoded()
     #expect(Array(encoded[12..<24]) == [UInt8](repeating: 0, count: 12))  // no modules, no list of them
     #expect(encoded[48] == 3)
