@@ -35,16 +35,20 @@ final class ImageLoader: Sendable {
     if startInfo != Slots.startInfoFrame {
       shell.replacePages(with: try wiring.mapPages(shell.domain, startInfo: startInfo), startInfo: startInfo)
     }
-    let info = StartInfo(plan: plan, commandLine: commandLine, ramdisk: range, frame: startInfo)
+    let acpi = plan.acpiRegion(for: kernel)
+    let info = StartInfo(plan: plan, commandLine: commandLine, ramdisk: range, frame: startInfo, acpi: acpi)
     shell.write(info)
-    // An image that speaks the device page has its memory map in the start info; others may ask Xen for it.
-    if kernel.runtime == nil {
-      try hypervisor.setMemoryMap(
-        shell.domain, info.map.map { Hypervisor.MemoryRange(bytes: $0.range, type: $0.kind.rawValue) })
-    }
+    if let acpi { try layForeign(loader, shell, info, acpi: acpi.lowerBound) }
     let context = try startContext(of: shell.domain)
     try hypervisor.setContext(
       of: shell.domain, try context.bytes(entry: kernel.entry, startInfo: UInt32(startInfo << 12)))
+  }
+
+  /// What a kernel that knows nothing of the device page finds its processors and its memory by.
+  private func layForeign(_ loader: KernelLoader, _ shell: DomainShell, _ info: StartInfo, acpi: UInt64) throws {
+    try loader.write(ACPITables(vcpus: shell.flavour.vcpus, at: acpi))
+    try hypervisor.setMemoryMap(
+      shell.domain, info.map.entries.map { Hypervisor.MemoryRange(bytes: $0.range, type: $0.kind.rawValue) })
   }
 
   private func startContext(of domain: DomainID) throws(XenError) -> StartContext {

@@ -1,6 +1,6 @@
 /*
  * A PVH kernel that knows nothing of chaos, as its boot ABI has it (docs/misc/pvh.pandoc): it says what it finds on its
- * console (HVM_PARAM_CONSOLE_PFN) and powers off, or does what its command line says: reboot, crash, triple-fault.
+ * console (HVM_PARAM_CONSOLE_PFN) and powers off, or does what its command line says: reboot, crash, triple-fault, stay.
  *
  * 32 bits, paging off: every address is physical.
  */
@@ -180,6 +180,8 @@ static int asked_for(const char *command_line, const char *word)
 static void end(const char *command_line)
 {
     struct sched_shutdown shutdown = { .reason = SHUTDOWN_poweroff };
+    while (asked_for(command_line, "stay"))
+        hypercall(__HYPERVISOR_sched_op, SCHEDOP_block, 0);
     if (asked_for(command_line, "triple-fault")) {
         struct { uint16_t limit; uint32_t base; } __attribute__((packed)) nothing = { 0, 0 };
         asm volatile("lidt %0; ud2" : : "m"(nothing));

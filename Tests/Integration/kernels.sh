@@ -1,20 +1,5 @@
 # Kernels that know nothing of chaos: a console of their own and nothing else.
 
-test_linux_boots_with_ramdisk_and_console() {
-  chaos create --image /share/vmlinux --ramdisk /share/ramdisk.gz --memory 160 --name linux \
-    --cmdline 'console=hvc0 earlyprintk=xen panic=-1 rdinit=/init word=given'
-  up() { chaos logs linux 2>/dev/null | grep -aq 'linux guest: command line:.*word=given'; }
-  wait_until 600 up || { chaos logs linux | tail -20; return 1; }
-  printf 'typed words\n' | curl -sf --unix-socket /run/chaos/chaosd.sock --data-binary @- http://c/v1/guests/linux/console
-  heard() { chaos logs linux | grep -aq 'linux guest: typed: typed words'; }
-  wait_until 180 heard
-  status=0
-  error=$(chaos shutdown linux 2>&1) || status=$?
-  expect_equal 'status of an orderly shutdown it cannot do' 1 "$status"
-  [[ $error == *'chaos destroy'* ]] || fail "$error"
-  chaos destroy linux
-}
-
 # foreign NAME OPTION...: starts the kernel that says what it finds, and waits until it has said all.
 foreign() {
   local name=$1
@@ -22,6 +7,104 @@ foreign() {
   chaos create --image /share/foreign.elf --name "$name" --on-poweroff preserve "$@" >/dev/null
   said_all() { chaos logs "$name" | grep -q '^foreign: done'; }
   wait_until 60 said_all || fail "$(chaos logs "$name")"
+}
+
+test_tables_name_every_processor() {
+  for vcpus in 1 4 128; do
+    foreign f --memory 8 --vcpus $vcpus
+    [[ $(chaos logs f) != *damaged* ]] || fail "$(chaos logs f)"
+    expect_equal tables 'APIC FACP' "$(chaos logs f | sed -n 's/^table //p' | sort | xargs)"
+    expect_equal processors "$(printf '0x%x' $vcpus)" "$(chaos logs f | sed -n 's/^processors: //p')"
+    chaos destroy f
+  done
+}
+
+test_end_of_a_foreign_kernel_has_its_reason() {
+  for end in reboot:reboot crash:crash triple-fault:reboot off:poweroff; do
+    chaos create --image /share/foreign.elf --name f --memory 4 --cmdline "${end%:*}" \
+      --on-poweroff destroy --on-reboot destroy --on-crash destroy >/dev/null
+    gone() { ! chaos info f >/dev/null 2>&1; }
+    wait_until 60 gone
+    expect_equal "reason of ${end%:*}" "${end#*:}" "$(chaos history f --format json | jq -rs '[.[] | select(.reason)] | last.reason')"
+  done
+}
+
+# linux NAME OPTION...: a Linux guest that has come to its init.
+linux() {
+  local name=$1
+  shift
+  chaos create --image /share/vmlinux --ramdisk /share/ramdisk.gz --name "$name" \
+    --cmdline 'console=hvc0 earlyprintk=xen panic=-1 rdinit=/init' "$@" >/dev/null
+  up() { chaos logs "$name" 2>/dev/null | grep -aq 'linux guest: command line:'; }
+  wait_until 600 up || { chaos logs "$name" | tail -20; return 1; }
+}
+
+# typed NAME LINE: types a line on a guest's console.
+typed() { printf '%s\n' "$2" | curl -sf --unix-socket /run/chaos/chaosd.sock --data-binary @- http://c/v1/guests/$1/console; }
+uptimes() { chaos logs "$1" | sed -n 's/.*linux guest: uptime: \([0-9.]*\).*/\1/p'; }
+# uptime NAME: asks for it, and waits for the answer.
+uptime_of() {
+  local before
+  before=$(uptimes "$1" | wc -l)
+  typed "$1" again
+  answered() { (($(uptimes "$1" | wc -l) > before)); }
+  wait_until 60 answered "$1"
+  uptimes "$1" | tail -1
+}
+
+# linux_with VCPUS MEMORY END REASON: a Linux guest has what it was given, hears its console, and ends as it is told.
+linux_with() {
+  local vcpus=$1 memory=$2 end=$3 reason=$4 found
+  linux linux --memory "$memory" --vcpus "$vcpus" --on-poweroff destroy --on-reboot destroy --on-crash destroy
+  expect_equal processors "$vcpus" "$(chaos logs linux | sed -n 's/.*linux guest: processors: \([0-9]*\).*/\1/p')"
+  found=$(chaos logs linux | sed -n 's/.*linux guest: memory: \([0-9]*\) kB.*/\1/p')
+  # The kernel itself is the rest.
+  ((found > (memory - 70) * 1024)) || fail "memory: $found kB of $memory MiB"
+  ((vcpus > 1)) || linux_keeps_time
+  typed linux "$end"
+  gone() { ! chaos info linux >/dev/null 2>&1; }
+  wait_until 120 gone || fail "$(chaos logs linux | tail -5)"
+  expect_equal "reason of $end" "$reason" "$(chaos history linux --format json | jq -rs '[.[] | select(.reason)] | last.reason')"
+}
+
+linux_keeps_time() {
+  local first last began ended
+  first=$(uptime_of linux) began=$(date +%s.%N)
+  sleep 10
+  last=$(uptime_of linux) ended=$(date +%s.%N)
+  # The console's way there and back takes its time, too.
+  awk "BEGIN { off = ($last - $first) / ($ended - $began); exit !(off > 0.95 && off < 1.05) }" ||
+    fail "uptime went from $first to $last in $began to $ended"
+}
+
+test_linux_with_one_vcpu() {
+  linux_with 1 160 poweroff poweroff
+}
+
+test_linux_with_two_vcpus() {
+  linux_with 2 300 reboot reboot
+}
+
+test_linux_with_four_vcpus() {
+  linux_with 4 160 panic crash
+}
+
+test_foreign_kernel_cannot_be_shut_down_in_order() {
+  foreign f --memory 4 --cmdline stay
+  status=0
+  error=$(chaos shutdown f 2>&1) || status=$?
+  expect_equal 'status of an orderly shutdown it cannot do' 1 "$status"
+  [[ $error == *'chaos destroy'* ]] || fail "$error"
+  chaos destroy f
+}
+
+test_packed_kernels_boot() {
+  for kernel in /share/foreign.gz /share/foreign.xz /share/foreign.zst; do
+    chaos create --image $kernel --name f --memory 4 --on-poweroff preserve >/dev/null
+    done_saying() { chaos logs f | grep -q '^foreign: done'; }
+    wait_until 60 done_saying
+    chaos destroy f
+  done
 }
 
 test_memory_map_is_what_the_start_info_says() {
