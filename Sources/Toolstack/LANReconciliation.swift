@@ -43,9 +43,7 @@ extension LANs {
   ///   - isThorough: looks at what takes longer, too, and is told of by nobody: filters, and containers' places.
   func reconcile(guests: [String: [LANPort]], isThorough: Bool) {
     var pending = all
-    if isThorough {
-      for failure in AttachmentStore().forgetGone(of: network) { report(failure) }
-    }
+    if isThorough { forgetGoneContainers() }
     let containers = isThorough ? AttachmentStore().portsByBridge() : [:]
     for _ in 0..<Self.mostRounds where !pending.isEmpty {
       let definitions = pending.map { lan in lan.state.withLock { $0.definition } }
@@ -61,6 +59,16 @@ extension LANs {
         return mend(lan, definition, host.compare(definition, with: ports))
       }.map(\.0)
     }
+  }
+
+  /// Says once why one cannot be forgotten.
+  private func forgetGoneContainers() {
+    let failures = Set(AttachmentStore().forgetGone(of: network))
+    let news = unforgotten.withLock { told in
+      defer { told = failures }
+      return failures.subtracting(told)
+    }
+    for failure in news { report(failure) }
   }
 
   /// Does something about what was found of a LAN; true when that changed something.

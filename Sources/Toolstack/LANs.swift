@@ -45,6 +45,8 @@ final class LANs: Sendable {
   /// LANs whose files cannot be read, and why: they are there, though nobody knows how.
   private let damaged = Mutex<[String: LANError]>([:])
   private let table = Mutex<[String: LAN]>([:])
+  /// Why containers that are gone are not forgotten, as far as it was said.
+  let unforgotten = Mutex<Set<String>>([])
   /// Whose devices are called so.
   private let byDevice = Mutex<[InterfaceName: LAN]>([:])
 
