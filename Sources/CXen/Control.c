@@ -1,5 +1,6 @@
 /* domctl and sysctl through libxencall, in the interface that the running Xen speaks. */
 #include "cxen.h"
+#include "hypercall.h"
 #include "interface.h"
 
 #include <errno.h>
@@ -51,14 +52,6 @@ void cxen_control_speak(struct cxen_control *control, struct cxen_interface inte
 
 /* ---- Calls ------------------------------------------------------------------------------------------------ */
 
-/* Frees a hypercall buffer and keeps what the hypercall said. */
-static void release(xencall_handle *call, void *buffer)
-{
-    int saved = errno;
-    xencall_free_buffer(call, buffer);
-    errno = saved;
-}
-
 static struct domctl domctl_of(const struct cxen_control *control, uint32_t command, uint16_t domain)
 {
     struct domctl op;
@@ -69,29 +62,36 @@ static struct domctl domctl_of(const struct cxen_control *control, uint32_t comm
     return op;
 }
 
-static int make_domctl(struct cxen_control *control, struct domctl *op)
+static struct sysctl sysctl_of(const struct cxen_control *control, uint32_t command)
 {
-    struct domctl *buffer = xencall_alloc_buffer(control->call, sizeof *buffer);
+    struct sysctl op;
+    memset(&op, 0, sizeof op);
+    op.command = command;
+    op.version = control->sysctl;
+    return op;
+}
+
+/* Makes a hypercall whose one argument is a structure that Xen reads and writes. */
+static int make(struct cxen_control *control, unsigned int hypercall, void *op, size_t size)
+{
+    void *buffer = xencall_alloc_buffer(control->call, size);
     if (!buffer)
         return -1;
-    memcpy(buffer, op, sizeof *op);
-    int result = xencall1(control->call, __HYPERVISOR_domctl, (unsigned long)buffer);
-    memcpy(op, buffer, sizeof *op);
-    release(control->call, buffer);
+    memcpy(buffer, op, size);
+    int result = xencall1(control->call, hypercall, (unsigned long)buffer);
+    memcpy(op, buffer, size);
+    release_buffer(control->call, buffer);
     return result;
+}
+
+static int make_domctl(struct cxen_control *control, struct domctl *op)
+{
+    return make(control, __HYPERVISOR_domctl, op, sizeof *op);
 }
 
 static int make_sysctl(struct cxen_control *control, struct sysctl *op)
 {
-    struct sysctl *buffer = xencall_alloc_buffer(control->call, sizeof *buffer);
-    if (!buffer)
-        return -1;
-    op->version = control->sysctl;
-    memcpy(buffer, op, sizeof *op);
-    int result = xencall1(control->call, __HYPERVISOR_sysctl, (unsigned long)buffer);
-    memcpy(op, buffer, sizeof *op);
-    release(control->call, buffer);
-    return result;
+    return make(control, __HYPERVISOR_sysctl, op, sizeof *op);
 }
 
 int cxen_probe_domctl(struct cxen_control *control, uint32_t version)
@@ -103,12 +103,9 @@ int cxen_probe_domctl(struct cxen_control *control, uint32_t version)
 
 int cxen_probe_sysctl(struct cxen_control *control, uint32_t version)
 {
-    uint32_t spoken = control->sysctl;
-    struct sysctl op = { .command = SYSCTL_PHYSINFO };
-    control->sysctl = version;
-    int result = make_sysctl(control, &op);
-    control->sysctl = spoken;
-    return result;
+    struct sysctl op = sysctl_of(control, SYSCTL_PHYSINFO);
+    op.version = version;
+    return make_sysctl(control, &op);
 }
 
 /* ---- Domains ---------------------------------------------------------------------------------------------- */
@@ -196,7 +193,7 @@ int cxen_domain_list(struct cxen_control *control, uint16_t first, uint32_t limi
     struct domaininfo *found = xencall_alloc_buffer(control->call, limit * sizeof *found);
     if (!found)
         return -1;
-    struct sysctl op = { .command = SYSCTL_GETDOMAININFOLIST };
+    struct sysctl op = sysctl_of(control, SYSCTL_GETDOMAININFOLIST);
     op.u.list.first_domain = first;
     op.u.list.max_domains = limit;
     op.u.list.address = (uintptr_t)found;
@@ -209,7 +206,7 @@ int cxen_domain_list(struct cxen_control *control, uint16_t first, uint32_t limi
             .max_pages = found[i].max_pages, .cpu_time = found[i].cpu_time };
         memcpy(out[i].handle, found[i].handle, sizeof out[i].handle);
     }
-    release(control->call, found);
+    release_buffer(control->call, found);
     return result;
 }
 
@@ -274,7 +271,7 @@ int cxen_set_affinity(struct cxen_control *control, uint16_t domain, uint32_t vc
         op.u.affinity.hard = (struct bitmap){ .address = (uintptr_t)bitmap, .bits = (uint32_t)bits };
         result = make_domctl(control, &op);
     }
-    release(control->call, bitmap);
+    release_buffer(control->call, bitmap);
     return result;
 }
 
@@ -282,7 +279,7 @@ int cxen_set_affinity(struct cxen_control *control, uint16_t domain, uint32_t vc
 
 int cxen_host_info(struct cxen_control *control, struct cxen_host_info *out)
 {
-    struct sysctl op = { .command = SYSCTL_PHYSINFO };
+    struct sysctl op = sysctl_of(control, SYSCTL_PHYSINFO);
     int result = make_sysctl(control, &op);
     if (result >= 0)
         *out = (struct cxen_host_info){
@@ -313,7 +310,7 @@ int cxen_get_context(struct cxen_control *control, uint16_t domain, uint8_t *out
     int length = transfer_context(control, DOMCTL_GETHVMCONTEXT, domain, buffer, size);
     if (length >= 0)
         memcpy(out, buffer, (uint32_t)length < size ? (uint32_t)length : size);
-    release(control->call, buffer);
+    release_buffer(control->call, buffer);
     return length;
 }
 
@@ -324,7 +321,7 @@ int cxen_set_context(struct cxen_control *control, uint16_t domain, const uint8_
         return -1;
     memcpy(buffer, context, size);
     int result = transfer_context(control, DOMCTL_SETHVMCONTEXT, domain, buffer, size);
-    release(control->call, buffer);
+    release_buffer(control->call, buffer);
     return result < 0 ? result : 0;
 }
 

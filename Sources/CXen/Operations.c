@@ -1,6 +1,7 @@
 /* Hypercalls whose interface is stable (xen/include/public/{memory,event_channel,version}.h, hvm/{hvm_op,params}.h),
  * through libxencall. */
 #include "cxen.h"
+#include "hypercall.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -8,13 +9,6 @@
 #include <xen/event_channel.h>
 #include <xen/memory.h>
 #include <xen/version.h>
-
-static void release(xencall_handle *call, void *buffer)
-{
-    int saved = errno;
-    xencall_free_buffer(call, buffer);
-    errno = saved;
-}
 
 /* Makes a hypercall of two arguments, the second of which is a structure that Xen reads and writes. */
 static int operate(xencall_handle *call, unsigned int hypercall, unsigned int operation, void *argument, size_t size)
@@ -25,7 +19,7 @@ static int operate(xencall_handle *call, unsigned int hypercall, unsigned int op
     memcpy(buffer, argument, size);
     int result = xencall2(call, hypercall, operation, (unsigned long)buffer);
     memcpy(argument, buffer, size);
-    release(call, buffer);
+    release_buffer(call, buffer);
     return result;
 }
 
@@ -42,7 +36,7 @@ int cxen_populate(xencall_handle *call, uint16_t domain, const uint64_t *extents
         .nr_extents = count, .extent_order = order, .mem_flags = 0, .domid = domain };
     reservation.extent_start.p = frames;
     int result = operate(call, __HYPERVISOR_memory_op, XENMEM_populate_physmap, &reservation, sizeof reservation);
-    release(call, frames);
+    release_buffer(call, frames);
     if (result < 0 || (size_t)result == count)
         return result < 0 ? result : 0;
     /* Xen gave what it had. */
@@ -65,7 +59,7 @@ int cxen_set_memory_map(xencall_handle *call, uint16_t domain, const struct cxen
     struct xen_foreign_memory_map argument = { .domid = domain, .map = { .nr_entries = (unsigned int)count } };
     argument.map.buffer.p = buffer;
     int result = operate(call, __HYPERVISOR_memory_op, XENMEM_set_memory_map, &argument, sizeof argument);
-    release(call, buffer);
+    release_buffer(call, buffer);
     return result;
 }
 
@@ -98,20 +92,23 @@ int cxen_version(xencall_handle *call)
     return xencall2(call, __HYPERVISOR_xen_version, XENVER_version, 0);
 }
 
+/* One of Xen's texts about itself, which is buffer's size at most and need not end with a zero then. */
+static int version_text(xencall_handle *call, unsigned int which, char *buffer, size_t length, char *out, size_t size)
+{
+    int result = operate(call, __HYPERVISOR_xen_version, which, buffer, length);
+    if (result >= 0)
+        snprintf(out, size, "%.*s", (int)length, buffer);
+    return result;
+}
+
 int cxen_version_extra(xencall_handle *call, char *out, size_t size)
 {
     xen_extraversion_t extra = { 0 };
-    int result = operate(call, __HYPERVISOR_xen_version, XENVER_extraversion, &extra, sizeof extra);
-    if (result >= 0)
-        snprintf(out, size, "%.*s", (int)sizeof extra, extra);
-    return result;
+    return version_text(call, XENVER_extraversion, extra, sizeof extra, out, size);
 }
 
 int cxen_version_capabilities(xencall_handle *call, char *out, size_t size)
 {
     xen_capabilities_info_t capabilities = { 0 };
-    int result = operate(call, __HYPERVISOR_xen_version, XENVER_capabilities, &capabilities, sizeof capabilities);
-    if (result >= 0)
-        snprintf(out, size, "%.*s", (int)sizeof capabilities, capabilities);
-    return result;
+    return version_text(call, XENVER_capabilities, capabilities, sizeof capabilities, out, size);
 }
