@@ -28,9 +28,8 @@ extension MemoryPlan {
   /// The memory map of a guest that runs a kernel, as libxl lays it (libxl_x86.c, domain_construct_memmap): RAM from 0,
   /// the ACPI tables, the special pages, the rest of the RAM from 4 GiB on. The special pages are chaos's and lie in its
   /// special region, all of which is reserved; a kernel that knows them by the device page gets no ACPI tables.
-  public func memoryMap(for kernel: KernelImage) -> MemoryMap { memoryMap(acpi: acpiRegion(for: kernel)) }
-
-  /// - Parameter acpi: the end of the lower RAM, or nothing of it.
+  ///
+  /// - Parameter acpi: the end of the lower RAM, or nothing of it; ``acpiRegion(for:)``.
   func memoryMap(acpi: Range<UInt64>?) -> MemoryMap {
     var entries = [MemoryMap.Entry(range: Slots.specialRegion, kind: .reserved)]
     for var range in ram {

@@ -138,7 +138,7 @@ import Xen
 
   private func entries(mebibytes: Int, speaksDevicePage: Bool) throws -> [String] {
     let plan = try #require(MemoryPlan(pages: mebibytes * 256, vifs: 0, windowFrames: 0))
-    return plan.memoryMap(for: kernel(speaksDevicePage: speaksDevicePage)).entries.map {
+    return plan.memoryMap(acpi: plan.acpiRegion(for: kernel(speaksDevicePage: speaksDevicePage))).entries.map {
       "\(String($0.address, radix: 16))+\(String($0.length, radix: 16)) \($0.kind)"
     }
   }
@@ -169,7 +169,7 @@ import Xen
       #expect(plan.startInfoFrame(for: kernel(speaksDevicePage: false)) == nil)
     }
     let plan = try #require(MemoryPlan(pages: 6, vifs: 0, windowFrames: 0))
-    let map = plan.memoryMap(for: kernel(speaksDevicePage: false))
+    let map = plan.memoryMap(acpi: plan.acpiRegion(for: kernel(speaksDevicePage: false)))
     #expect(map.entries.map(\.kind) == [.acpi, .reserved])
   }
 }
