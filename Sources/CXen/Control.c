@@ -325,6 +325,50 @@ int cxen_set_context(struct cxen_control *control, uint16_t domain, const uint8_
     return result < 0 ? result : 0;
 }
 
+/* ---- CPU policy and time ------------------------------------------------------------------------------------ */
+
+/* leaves is a hypercall buffer. */
+static int transfer_policy(struct cxen_control *control, uint32_t command, uint16_t domain,
+                           struct cxen_cpuid_leaf *leaves, uint32_t count)
+{
+    struct domctl op = domctl_of(control, command, domain);
+    op.u.policy.nr_leaves = count;
+    op.u.policy.leaves = (uintptr_t)leaves;
+    int result = make_domctl(control, &op);
+    return result < 0 ? result : (int)op.u.policy.nr_leaves;
+}
+
+int cxen_get_cpu_policy(struct cxen_control *control, uint16_t domain, struct cxen_cpuid_leaf *out, uint32_t count)
+{
+    struct cxen_cpuid_leaf *leaves = xencall_alloc_buffer(control->call, count * sizeof *leaves);
+    if (!leaves)
+        return -1;
+    int result = transfer_policy(control, DOMCTL_GET_CPU_POLICY, domain, leaves, count);
+    if (result > 0)
+        memcpy(out, leaves, ((uint32_t)result < count ? (uint32_t)result : count) * sizeof *leaves);
+    release_buffer(control->call, leaves);
+    return result;
+}
+
+int cxen_set_cpu_policy(struct cxen_control *control, uint16_t domain, const struct cxen_cpuid_leaf *leaves,
+                        uint32_t count)
+{
+    struct cxen_cpuid_leaf *buffer = xencall_alloc_buffer(control->call, count * sizeof *buffer);
+    if (!buffer)
+        return -1;
+    memcpy(buffer, leaves, count * sizeof *buffer);
+    int result = transfer_policy(control, DOMCTL_SET_CPU_POLICY, domain, buffer, count);
+    release_buffer(control->call, buffer);
+    return result < 0 ? result : 0;
+}
+
+int cxen_set_tsc_default(struct cxen_control *control, uint16_t domain)
+{
+    /* All zeroes: the mode, and that the rest is Xen's to choose. */
+    struct domctl op = domctl_of(control, DOMCTL_SETTSCINFO, domain);
+    return make_domctl(control, &op);
+}
+
 /* ---- For the tests ---------------------------------------------------------------------------------------- */
 
 #define MEMBER(ours, member, theirs) { theirs, offsetof(struct ours, member), sizeof(((struct ours *)0)->member) }
@@ -360,6 +404,19 @@ static const struct cxen_member members[] = {
     MEMBER(scheduler_op, cap, "xen_domctl_scheduler_op.u.credit2.cap"),
     MEMBER(hvmcontext, size, "xen_domctl_hvmcontext.size"),
     MEMBER(hvmcontext, address, "xen_domctl_hvmcontext.buffer"),
+    MEMBER(cpu_policy, nr_leaves, "xen_domctl_cpu_policy.nr_leaves"),
+    MEMBER(cpu_policy, nr_msrs, "xen_domctl_cpu_policy.nr_msrs"),
+    MEMBER(cpu_policy, leaves, "xen_domctl_cpu_policy.leaves"),
+    MEMBER(cpu_policy, msrs, "xen_domctl_cpu_policy.msrs"),
+    MEMBER(cxen_cpuid_leaf, leaf, "xen_cpuid_leaf.leaf"),
+    MEMBER(cxen_cpuid_leaf, subleaf, "xen_cpuid_leaf.subleaf"),
+    MEMBER(cxen_cpuid_leaf, a, "xen_cpuid_leaf.a"),
+    MEMBER(cxen_cpuid_leaf, d, "xen_cpuid_leaf.d"),
+    { "xen_cpuid_leaf", 0, sizeof(struct cxen_cpuid_leaf) },
+    MEMBER(tsc_info, tsc_mode, "xen_domctl_tsc_info.tsc_mode"),
+    MEMBER(tsc_info, gtsc_khz, "xen_domctl_tsc_info.gtsc_khz"),
+    MEMBER(tsc_info, incarnation, "xen_domctl_tsc_info.incarnation"),
+    MEMBER(tsc_info, elapsed_nsec, "xen_domctl_tsc_info.elapsed_nsec"),
     MEMBER(physinfo, nr_cpus, "xen_sysctl_physinfo.nr_cpus"),
     MEMBER(physinfo, max_cpu_id, "xen_sysctl_physinfo.max_cpu_id"),
     MEMBER(physinfo, total_pages, "xen_sysctl_physinfo.total_pages"),

@@ -25,6 +25,9 @@ enum {
     DOMCTL_SETDOMAINHANDLE = 17,
     DOMCTL_GETHVMCONTEXT = 33,
     DOMCTL_SETHVMCONTEXT = 34,
+    DOMCTL_SETTSCINFO = 60,
+    DOMCTL_GET_CPU_POLICY = 82,
+    DOMCTL_SET_CPU_POLICY = 83,
     DOMCTL_SET_PAGING_MEMPOOL_SIZE = 86,
     SYSCTL_PHYSINFO = 3,
     SYSCTL_GETDOMAININFOLIST = 6,
@@ -116,6 +119,26 @@ struct hvmcontext {
     uint64_t address;
 };
 
+/* struct xen_domctl_cpu_policy. */
+struct cpu_policy {
+    uint32_t nr_leaves;
+    uint32_t nr_msrs;
+    uint64_t leaves;
+    uint64_t msrs;
+    uint32_t err_leaf;
+    uint32_t err_subleaf;
+    uint32_t err_msr;
+};
+
+/* struct xen_domctl_tsc_info. */
+struct tsc_info {
+    uint32_t tsc_mode;
+    uint32_t gtsc_khz;
+    uint32_t incarnation;
+    uint32_t pad;
+    uint64_t elapsed_nsec;
+};
+
 /* struct xen_domctl. */
 struct domctl {
     uint32_t command;
@@ -129,6 +152,8 @@ struct domctl {
         struct vcpuaffinity affinity;
         struct scheduler_op scheduler;
         struct hvmcontext context;
+        struct cpu_policy policy;
+        struct tsc_info tsc;
         uint64_t max_memory_kib;
         uint64_t paging_pool_bytes;
         uint32_t max_vcpus;

@@ -31,10 +31,13 @@ public struct KernelLoader {
     try write(content, 0..<content.byteCount, padTo: size, at: address)
   }
 
-  /// Lays ACPI tables where they were made for, with zeroes behind them to the end of their region.
-  /// The caller checked that the region lies in the guest's RAM (``MemoryPlan/acpiRegion(for:)``).
-  public func write(_ tables: ACPITables) throws {
-    try tables.bytes.withUnsafeBytes { try write($0, padTo: ACPITables.regionSize, at: tables.address) }
+  /// Lays the page table and ACPI tables, with zeroes behind them to the region's end.
+  /// The caller checked that the region lies in the guest's RAM (``MemoryPlan/firmwareRegion(for:)``).
+  public func write(_ region: FirmwareRegion, vcpus: Int) throws {
+    let tables = ACPITables(vcpus: vcpus, at: region.acpi.lowerBound)
+    try (FirmwareRegion.identityPageTableBytes + tables.bytes).withUnsafeBytes {
+      try write($0, padTo: FirmwareRegion.size, at: region.range.lowerBound)
+    }
   }
 
   private func write(_ content: some ImageContent, _ bytes: Range<Int>, padTo size: UInt64, at address: UInt64)

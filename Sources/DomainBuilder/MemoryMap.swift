@@ -26,17 +26,22 @@ public struct MemoryMap: Equatable, Sendable {
 
 extension MemoryPlan {
   /// The memory map of a guest that runs a kernel, as libxl lays it (libxl_x86.c, domain_construct_memmap): RAM from 0,
-  /// the ACPI tables, the special pages, the rest of the RAM from 4 GiB on. The special pages are chaos's and lie in its
-  /// special region, all of which is reserved; a kernel that knows them by the device page gets no ACPI tables.
+  /// the firmware region, the special pages, the rest of the RAM from 4 GiB on. The special pages are chaos's and lie in its
+  /// special region, all of which is reserved; a kernel that knows them by the device page gets none of the firmware region.
   ///
-  /// - Parameter acpi: the end of the lower RAM, or nothing of it; ``acpiRegion(for:)``.
-  func memoryMap(acpi: Range<UInt64>?) -> MemoryMap {
+  /// - Parameter firmware: the end of the lower RAM, or nothing of it; ``firmwareRegion(for:)``.
+  func memoryMap(firmware: FirmwareRegion?) -> MemoryMap {
     var entries = [MemoryMap.Entry(range: Slots.specialRegion, kind: .reserved)]
     for var range in ram {
-      if let acpi, acpi.upperBound == range.upperBound { range = range.lowerBound..<acpi.lowerBound }
+      if let taken = firmware?.range, taken.upperBound == range.upperBound {
+        range = range.lowerBound..<taken.lowerBound
+      }
       if !range.isEmpty { entries.append(MemoryMap.Entry(range: range, kind: .ram)) }
     }
-    if let acpi { entries.append(MemoryMap.Entry(range: acpi, kind: .acpi)) }
+    if let firmware {
+      entries.append(MemoryMap.Entry(range: firmware.identityPageTable, kind: .reserved))
+      entries.append(MemoryMap.Entry(range: firmware.acpi, kind: .acpi))
+    }
     return MemoryMap(entries: entries.sorted { $0.address < $1.address })
   }
 }

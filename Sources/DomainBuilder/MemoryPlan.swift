@@ -59,20 +59,22 @@ public struct MemoryPlan: Equatable, Sendable {
     ram.contains { $0.lowerBound <= range.lowerBound && range.upperBound <= $0.upperBound }
   }
 
-  /// Where the ACPI tables of a kernel go that does not know the device page: the end of the RAM below the special
-  /// region. Nil for images that speak the device page, and where there is no room.
-  public func acpiRegion(for kernel: KernelImage) -> Range<UInt64>? {
-    guard kernel.runtime == nil, let low = ram.first, low.upperBound >= ACPITables.regionSize else { return nil }
-    return low.upperBound - ACPITables.regionSize..<low.upperBound
+  /// What a kernel gets that does not know the device page: the end of the RAM below the special region. Nil for
+  /// images that speak the device page, and where there is no room.
+  public func firmwareRegion(for kernel: KernelImage) -> FirmwareRegion? {
+    guard kernel.runtime == nil, let low = ram.first, low.upperBound >= FirmwareRegion.size else { return nil }
+    return FirmwareRegion(endingAt: low.upperBound)
   }
 
   /// The frame of the start info page for a kernel: the ABI's for images that speak the device page. Others get it
   /// in RAM right after the kernel, because Linux reads it through an early map of the first GiB only. Nil when
-  /// there is no RAM left for it and the ACPI tables behind it.
+  /// there is no RAM left for it and the firmware region behind it.
   public func startInfoFrame(for kernel: KernelImage) -> UInt64? {
     if kernel.runtime != nil { return Slots.startInfoFrame }
     let frame = (kernel.end + 0xfff) >> 12
-    guard let acpi = acpiRegion(for: kernel), (frame + 1) << 12 <= acpi.lowerBound else { return nil }
+    guard let firmware = firmwareRegion(for: kernel), (frame + 1) << 12 <= firmware.range.lowerBound else {
+      return nil
+    }
     return frame
   }
 
@@ -83,9 +85,11 @@ public struct MemoryPlan: Equatable, Sendable {
   }
 
   /// Where a ramdisk of `size` bytes goes: as high as possible in the RAM below the special region, on a page
-  /// boundary and clear of the kernel and the ACPI tables, as Linux expects it. Nil when it does not fit.
+  /// boundary and clear of the kernel and the firmware region, as Linux expects it. Nil when it does not fit.
   public func ramdiskAddress(size: UInt64, kernel: KernelImage) -> UInt64? {
-    guard let top = acpiRegion(for: kernel)?.lowerBound ?? ram.first?.upperBound, size <= top else { return nil }
+    guard let top = firmwareRegion(for: kernel)?.range.lowerBound ?? ram.first?.upperBound, size <= top else {
+      return nil
+    }
     let address = (top - size) & ~0xfff
     return address >= floor(above: kernel) ? address : nil
   }

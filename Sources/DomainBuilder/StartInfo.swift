@@ -14,16 +14,16 @@ public struct StartInfo: Equatable, Sendable {
 
   /// - Parameters:
   ///   - frame: guest frame number of the page; ``MemoryPlan/startInfoFrame(for:)``.
-  ///   - acpi: where the ACPI tables are; ``MemoryPlan/acpiRegion(for:)``.
+  ///   - firmware: where the ACPI tables are; ``MemoryPlan/firmwareRegion(for:)``.
   public init(
     plan: MemoryPlan, commandLine: String, ramdisk: Range<UInt64>?, frame: UInt64 = Slots.startInfoFrame,
-    acpi: Range<UInt64>? = nil
+    firmware: FirmwareRegion? = nil
   ) {
     self.frame = frame
     self.commandLine = commandLine
     self.ramdisk = ramdisk
-    map = plan.memoryMap(acpi: acpi)
-    rsdp = acpi?.lowerBound
+    map = plan.memoryMap(firmware: firmware)
+    rsdp = firmware?.acpi.lowerBound
   }
 
   private enum Offset {

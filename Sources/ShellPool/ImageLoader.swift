@@ -35,20 +35,27 @@ final class ImageLoader: Sendable {
     if startInfo != Slots.startInfoFrame {
       shell.replacePages(with: try wiring.mapPages(shell.domain, startInfo: startInfo), startInfo: startInfo)
     }
-    let acpi = plan.acpiRegion(for: kernel)
-    let info = StartInfo(plan: plan, commandLine: commandLine, ramdisk: range, frame: startInfo, acpi: acpi)
+    let firmware = plan.firmwareRegion(for: kernel)
+    let info = StartInfo(plan: plan, commandLine: commandLine, ramdisk: range, frame: startInfo, firmware: firmware)
     shell.write(info)
-    if let acpi { try layForeign(loader, shell, info, acpi: acpi.lowerBound) }
+    if let firmware { try layForeign(loader, shell, info, firmware) }
     let context = try startContext(of: shell.domain)
     try hypervisor.setContext(
       of: shell.domain, try context.bytes(entry: kernel.entry, startInfo: UInt32(startInfo << 12)))
   }
 
-  /// What a kernel that knows nothing of the device page finds its processors and its memory by.
-  private func layForeign(_ loader: KernelLoader, _ shell: DomainShell, _ info: StartInfo, acpi: UInt64) throws {
-    try loader.write(ACPITables(vcpus: shell.flavour.vcpus, at: acpi))
+  /// What a kernel that knows nothing of the device page finds its processors and its memory by, and tells the time.
+  private func layForeign(
+    _ loader: KernelLoader, _ shell: DomainShell, _ info: StartInfo, _ firmware: FirmwareRegion
+  ) throws {
+    let domain = shell.domain
+    try loader.write(firmware, vcpus: shell.flavour.vcpus)
+    try hypervisor.set(.identityPageTable, of: domain, to: firmware.identityPageTable.lowerBound)
     try hypervisor.setMemoryMap(
-      shell.domain, info.map.entries.map { Hypervisor.MemoryRange(bytes: $0.range, type: $0.kind.rawValue) })
+      domain, info.map.entries.map { Hypervisor.MemoryRange(bytes: $0.range, type: $0.kind.rawValue) })
+    let policy = try hypervisor.cpuPolicy(of: domain).withoutThreads
+    if !policy.leaves.isEmpty { try hypervisor.setCPUPolicy(of: domain, policy) }
+    try hypervisor.setDefaultTSC(of: domain)
   }
 
   private func startContext(of domain: DomainID) throws(XenError) -> StartContext {

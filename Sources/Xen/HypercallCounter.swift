@@ -5,7 +5,7 @@ public enum Hypercall: Int, CaseIterable, Sendable {
   case domainCreate, domainDestroy, domainPause, domainUnpause, domainInfo, domainList, setHandle
   case setMaxMemory, setPagingPool, setMaxVCPUs, populatePhysmap, addToPhysmap, setMemoryMap
   case eventChannelAllocate, setParameter, getContext, setContext, setMemoryType, getMemoryType
-  case foreignMap, hostInfo, setSchedulerWeight, setAffinity
+  case foreignMap, hostInfo, setSchedulerWeight, setAffinity, getCPUPolicy, setCPUPolicy, setTSCMode
 }
 
 /// Counts hypercalls by kind since the process started. One relaxed increment a call, so it stays on in

@@ -350,9 +350,13 @@ public final class Hypervisor: Sendable {
   /// The HVM parameters chaos sets (xen/hvm/params.h).
   public enum Parameter: Sendable {
     case consoleFrame, consolePort
+    /// Guest-physical address of a page directory that maps the first 4 GiB onto themselves, for processors that
+    /// cannot run a guest without paging (Intel's before 2010).
+    case identityPageTable
 
     var index: UInt32 {
       switch self {
+      case .identityPageTable: UInt32(HVM_PARAM_IDENT_PT)
       case .consoleFrame: UInt32(HVM_PARAM_CONSOLE_PFN)
       case .consolePort: UInt32(HVM_PARAM_CONSOLE_EVTCHN)
       }
@@ -363,6 +367,29 @@ public final class Hypervisor: Sendable {
     _ = try check(.setParameter, "set HVM parameter", domain) {
       cxen_set_parameter(call.raw, domain.rawValue, parameter.index, value)
     }
+  }
+
+  /// What CPUID tells the domain.
+  public func cpuPolicy(of domain: DomainID) throws(XenError) -> CPUPolicy {
+    // Xen 4.22 has some 100 leaves.
+    var leaves = [cxen_cpuid_leaf](repeating: cxen_cpuid_leaf(), count: 1024)
+    let count = try check(.getCPUPolicy, "read CPU policy", domain) {
+      cxen_get_cpu_policy(control.raw, domain.rawValue, &leaves, UInt32(leaves.count))
+    }
+    return CPUPolicy(leaves: leaves.prefix(Int(count)).map(CPUPolicy.Leaf.init))
+  }
+
+  /// Replaces leaves of what CPUID tells the domain. EEXIST once it has run; EINVAL for what Xen does not allow.
+  public func setCPUPolicy(of domain: DomainID, _ policy: CPUPolicy) throws(XenError) {
+    let leaves = policy.leaves.map(\.raw)
+    _ = try check(.setCPUPolicy, "set CPU policy", domain) {
+      cxen_set_cpu_policy(control.raw, domain.rawValue, leaves, UInt32(leaves.count))
+    }
+  }
+
+  /// Has the domain read the TSC as Xen thinks best, with the same zero on all its vCPUs.
+  public func setDefaultTSC(of domain: DomainID) throws(XenError) {
+    _ = try check(.setTSCMode, "set TSC mode", domain) { cxen_set_tsc_default(control.raw, domain.rawValue) }
   }
 
   /// Reads the domain's whole HVM context (xen/arch-x86/hvm/save.h).

@@ -114,15 +114,15 @@ import Xen
     #expect(plan.startInfoFrame(for: kernel(end: 0x20_0001)) == Slots.startInfoFrame)
     #expect(plan.startInfoFrame(for: kernel(end: 0x20_0001, speaksDevicePage: false)) == 0x201)
     #expect(plan.startInfoFrame(for: kernel(end: 0x20_0000, speaksDevicePage: false)) == 0x200)
-    // Between the kernel and the ACPI tables.
-    let acpi = top - ACPITables.regionSize
-    #expect(plan.startInfoFrame(for: kernel(end: acpi - 0x1000, speaksDevicePage: false)) == acpi >> 12 - 1)
-    for end in [acpi - 0xfff, acpi, top, top + 0x4000, 1 << 32] {
+    // Between the kernel and the firmware region.
+    let firmware = top - FirmwareRegion.size
+    #expect(plan.startInfoFrame(for: kernel(end: firmware - 0x1000, speaksDevicePage: false)) == firmware >> 12 - 1)
+    for end in [firmware - 0xfff, firmware, top, top + 0x4000, 1 << 32] {
       #expect(plan.startInfoFrame(for: kernel(end: end, speaksDevicePage: false)) == nil)
     }
     // The ramdisk stays clear of both.
-    let tight = kernel(end: acpi - 0x2000, speaksDevicePage: false)
-    #expect(plan.ramdiskAddress(size: 0x1000, kernel: tight) == acpi - 0x1000)
+    let tight = kernel(end: firmware - 0x2000, speaksDevicePage: false)
+    #expect(plan.ramdiskAddress(size: 0x1000, kernel: tight) == firmware - 0x1000)
     #expect(plan.ramdiskAddress(size: 0x1001, kernel: tight) == nil)
     let info = StartInfo(plan: plan, commandLine: "x", ramdisk: nil, frame: 0x201).encoded()
     #expect(Array(info[24..<32]) == [0x00, 0x18, 0x20, 0, 0, 0, 0, 0], "the command line is in the same page")
@@ -138,18 +138,22 @@ import Xen
 
   private func entries(mebibytes: Int, speaksDevicePage: Bool) throws -> [String] {
     let plan = try #require(MemoryPlan(pages: mebibytes * 256, vifs: 0, windowFrames: 0))
-    return plan.memoryMap(acpi: plan.acpiRegion(for: kernel(speaksDevicePage: speaksDevicePage))).entries.map {
-      "\(String($0.address, radix: 16))+\(String($0.length, radix: 16)) \($0.kind)"
-    }
+    return plan.memoryMap(firmware: plan.firmwareRegion(for: kernel(speaksDevicePage: speaksDevicePage))).entries
+      .map {
+        "\(String($0.address, radix: 16))+\(String($0.length, radix: 16)) \($0.kind)"
+      }
   }
 
   @Test func aKernelOfItsOwnHasACPITablesAtTheEndOfLowRAM() throws {
     #expect(
       try entries(mebibytes: 8, speaksDevicePage: false)
-        == ["0+7fa000 ram", "7fa000+2000 acpi", "e0000000+10000000 reserved"])
+        == ["0+7f9000 ram", "7f9000+1000 reserved", "7fa000+2000 acpi", "e0000000+10000000 reserved"])
     #expect(
       try entries(mebibytes: 5000, speaksDevicePage: false)
-        == ["0+dfffe000 ram", "dfffe000+2000 acpi", "e0000000+10000000 reserved", "100000000+587fc000 ram"])
+        == [
+          "0+dfffd000 ram", "dfffd000+1000 reserved", "dfffe000+2000 acpi", "e0000000+10000000 reserved",
+          "100000000+587fc000 ram",
+        ])
   }
 
   @Test func anImageThatSpeaksTheDevicePageHasNone() throws {
@@ -159,18 +163,36 @@ import Xen
       try entries(mebibytes: 5000, speaksDevicePage: true)
         == ["0+e0000000 ram", "e0000000+10000000 reserved", "100000000+587fc000 ram"])
     let plan = try #require(MemoryPlan(pages: 2048, vifs: 0, windowFrames: 0))
-    #expect(plan.acpiRegion(for: kernel(speaksDevicePage: true)) == nil)
+    #expect(plan.firmwareRegion(for: kernel(speaksDevicePage: true)) == nil)
   }
 
   @Test func theSmallestGuestIsTablesAltogether() throws {
-    for (pages, region) in [(5, nil), (6, 0..<0x2000)] as [(Int, Range<UInt64>?)] {
+    for (pages, region) in [(6, nil), (7, 0..<0x3000)] as [(Int, Range<UInt64>?)] {
       let plan = try #require(MemoryPlan(pages: pages, vifs: 0, windowFrames: 0))
-      #expect(plan.acpiRegion(for: kernel(speaksDevicePage: false)) == region)
+      #expect(plan.firmwareRegion(for: kernel(speaksDevicePage: false))?.range == region)
       #expect(plan.startInfoFrame(for: kernel(speaksDevicePage: false)) == nil)
     }
-    let plan = try #require(MemoryPlan(pages: 6, vifs: 0, windowFrames: 0))
-    let map = plan.memoryMap(acpi: plan.acpiRegion(for: kernel(speaksDevicePage: false)))
-    #expect(map.entries.map(\.kind) == [.acpi, .reserved])
+    let plan = try #require(MemoryPlan(pages: 7, vifs: 0, windowFrames: 0))
+    let map = plan.memoryMap(firmware: plan.firmwareRegion(for: kernel(speaksDevicePage: false)))
+    #expect(map.entries.map(\.kind) == [.reserved, .acpi, .reserved])
+  }
+}
+
+@Suite struct FirmwareRegionTests {
+  @Test func thePageTableMapsEverySuperpageOntoItself() {
+    let bytes = FirmwareRegion.identityPageTableBytes
+    #expect(bytes.count == 4096)
+    for number in [0, 1, 2, 896, 1023] {
+      let entry = bytes[4 * number..<4 * number + 4].reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+      #expect(entry == UInt32(number) << 22 | 0xe7)
+    }
+  }
+
+  @Test func thePartsLieOneAfterAnother() {
+    let region = FirmwareRegion(endingAt: 0x80_0000)
+    #expect(region.range == 0x7f_d000..<0x80_0000)
+    #expect(region.identityPageTable == 0x7f_d000..<0x7f_e000)
+    #expect(region.acpi == 0x7f_e000..<0x80_0000)
   }
 }
 
@@ -221,11 +243,11 @@ import Xen
   @Test func aKernelOfItsOwnIsToldOfTheACPITables() throws {
     let plan = try #require(MemoryPlan(pages: 2048, vifs: 0, windowFrames: 0))
     let info = StartInfo(
-      plan: plan, commandLine: "", ramdisk: nil, frame: 0x201, acpi: 0x7f_a000..<0x7f_c000)
+      plan: plan, commandLine: "", ramdisk: nil, frame: 0x201, firmware: FirmwareRegion(endingAt: 0x7f_c000))
     let encoded = info.encoded()
     #expect(Array(encoded[32..<40]) == [0, 0xa0, 0x7f, 0, 0, 0, 0, 0])
-    #expect(encoded[48] == 3)
-    #expect(Array(encoded[152..<176]) == little(UInt64(0x7f_a000)) + little(UInt64(0x2000)) + little(UInt64(3)))
+    #expect(encoded[48] == 4)
+    #expect(Array(encoded[176..<200]) == little(UInt64(0x7f_a000)) + little(UInt64(0x2000)) + little(UInt64(3)))
   }
 
   @Test func aLargeGuestHasRAMOnBothSidesOfTheRegion() throws {

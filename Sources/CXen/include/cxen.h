@@ -119,6 +119,23 @@ int cxen_host_info(struct cxen_control *control, struct cxen_host_info *out);
 int cxen_get_context(struct cxen_control *control, uint16_t domain, uint8_t *out, uint32_t size);
 int cxen_set_context(struct cxen_control *control, uint16_t domain, const uint8_t *context, uint32_t size);
 
+/* A CPUID leaf of a domain (xen_cpuid_leaf_t, xen/include/public/arch-x86/xen.h). A leaf without subleaves has the
+ * subleaf cxen_no_subleaf (XEN_CPUID_NO_SUBLEAF). */
+struct cxen_cpuid_leaf {
+    uint32_t leaf, subleaf;
+    uint32_t a, b, c, d;
+};
+static const uint32_t cxen_no_subleaf = 0xffffffffu;
+/* What CPUID tells a domain (XEN_DOMCTL_get_cpu_policy). Returns how many leaves there are; ENOBUFS when that is more
+ * than count. */
+int cxen_get_cpu_policy(struct cxen_control *control, uint16_t domain, struct cxen_cpuid_leaf *out, uint32_t count);
+/* Replaces these leaves (XEN_DOMCTL_set_cpu_policy), before the domain first runs. */
+int cxen_set_cpu_policy(struct cxen_control *control, uint16_t domain, const struct cxen_cpuid_leaf *leaves,
+                        uint32_t count);
+/* Xen's choice of how the domain reads the TSC, with time starting now on all its vCPUs (XEN_DOMCTL_settscinfo,
+ * XEN_CPUID_TSC_MODE_DEFAULT). */
+int cxen_set_tsc_default(struct cxen_control *control, uint16_t domain);
+
 /* ---- Memory, ports, parameters, version (stable) --------------------------------------------------------- */
 /* Gives memory at all extents, each 2^order frames long. ENOMEM when Xen has not enough for all. */
 int cxen_populate(xencall_handle *call, uint16_t domain, const uint64_t *extents, size_t count, uint32_t order);
