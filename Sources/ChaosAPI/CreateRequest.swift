@@ -2,6 +2,8 @@
 ///
 /// Reading one checks its shape only (known keys, right types); `validate()` checks the values.
 public struct CreateRequest: Sendable, Equatable {
+  /// How it is virtualised, as xl has it: ``defaultType`` is the only one.
+  public var type: String
   /// Nil: the daemon makes one up.
   public var name: String?
   /// Chosen by the client so that a retry returns the same guest instead of a second one.
@@ -30,12 +32,13 @@ public struct CreateRequest: Sendable, Equatable {
   public var scheduling: Scheduling
 
   public init(
-    name: String? = nil, uuid: String? = nil, image: String, ramdisk: String? = nil,
-    cmdline: String = "", memoryMiB: Int = Self.defaultMemoryMiB, vcpus: Int = 1,
-    paused: Bool = false, vifs: [VifRequest] = [], pool: Bool = true, count: Int? = nil,
+    type: String = Self.defaultType, name: String? = nil, uuid: String? = nil, image: String,
+    ramdisk: String? = nil, cmdline: String = "", memoryMiB: Int = Self.defaultMemoryMiB,
+    vcpus: Int = 1, paused: Bool = false, vifs: [VifRequest] = [], pool: Bool = true, count: Int? = nil,
     windowKiB: Int? = nil, policies: GuestPolicies = GuestPolicies(), autostart: Bool = false,
     after: [String] = [], scheduling: Scheduling = Scheduling()
   ) {
+    self.type = type
     self.name = name
     self.uuid = uuid
     self.image = image
@@ -55,12 +58,14 @@ public struct CreateRequest: Sendable, Equatable {
   }
 
   public static let defaultMemoryMiB = 8
+  public static let defaultType = "pvh"
 }
 
 extension CreateRequest: JSONConvertible {
   static let keys = [
-    "name", "uuid", "kernel", "image", "ramdisk", "cmdline", "memory", "vcpus", "paused", "vifs", "pool", "count",
-    "window", "onPoweroff", "onReboot", "onCrash", "autostart", "after", "cpus", "weight", "cap",
+    "type", "name", "uuid", "kernel", "image", "ramdisk", "cmdline", "memory", "vcpus", "paused", "vifs", "pool",
+    "count", "window", "onPoweroff", "onReboot", "onCrash", "autostart", "after", "cpus", "weight",
+    "cap",
   ]
 
   /// `kernel` and `image` are two names of one key, at most one of them given. Neither leaves `image` empty
@@ -72,6 +77,7 @@ extension CreateRequest: JSONConvertible {
       throw APIError(
         .invalidArgument, "kernel: given together with 'image', which is the same", field: "kernel")
     }
+    type = try reader.optionalString("type") ?? Self.defaultType
     name = try reader.optionalString("name")
     uuid = try reader.optionalString("uuid")
     image = try reader.optionalString(reader.has("kernel") ? "kernel" : "image") ?? ""
@@ -97,6 +103,7 @@ extension CreateRequest: JSONConvertible {
   /// What is as it would be anyway is left out.
   public var json: JSON {
     var object = JSONObject()
+    object.append("type", type == Self.defaultType ? nil : .string(type))
     object.append("name", name.map(JSON.string))
     object.append("uuid", uuid.map(JSON.string))
     object.append("kernel", .string(image))

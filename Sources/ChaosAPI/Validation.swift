@@ -15,6 +15,9 @@ extension CreateRequest {
   /// Checks every value that can be checked without the host, so that client and daemon refuse the same
   /// things in the same words. Whether the image, the bridge and the memory are there is the daemon's to say.
   public func validate() throws(APIError) {
+    guard type == Self.defaultType else {
+      throw .refused("type", "expected '\(Self.defaultType)', the only kind of guest that chaos makes", type)
+    }
     guard !image.isEmpty else {
       throw APIError(.invalidArgument, "kernel: missing: the image to boot", field: "kernel")
     }

@@ -73,7 +73,7 @@ private let createCommand = Command(
     """
     What the guest is to be comes from CONFIG, a JSON file ('-' is standard input), from options, or from \
     both; an option overrides what CONFIG says, and --vif replaces all of its vifs. The keys of CONFIG are \
-    name, kernel (or image), ramdisk, cmdline, memory (MiB), vcpus, paused, pool, count, window (KiB), uuid, \
+    type, name, kernel (or image), ramdisk, cmdline, memory (MiB), vcpus, paused, pool, count, window (KiB), uuid, \
     onPoweroff, onReboot, onCrash, autostart, after (a list of names), cpus, weight, cap and vifs, a list of \
     objects with bridge or lan, mac, ip, gateway, ip6, gateway6 and mtu.
     """,
@@ -104,6 +104,9 @@ private let createCommand = Command(
       summary: "A ramdisk for it: a stored image or a file."),
     Option(
       name: "cmdline", value: .init(name: "TEXT"), summary: "The kernel's command line."),
+    Option(
+      name: "type", value: .init(name: "TYPE"),
+      summary: "How the guest is virtualised: pvh, which is the default and the only one."),
     memoryOption, vcpusOption,
     Option(
       name: "vif", value: .init(name: "SPEC"), isRepeated: true,

@@ -128,6 +128,7 @@ func createRequest(_ invocation: Invocation) throws(APIError) -> CreateRequest {
     let place = invocation.operands.first.map { " in \($0)" } ?? ""
     throw invocation.usage("no image: give --image, or CONFIG with 'kernel'\(place)")
   }
+  if let type = invocation.value("type") { request.type = type }
   if let ramdisk = invocation.value("ramdisk") { request.ramdisk = ramdisk }
   if let cmdline = invocation.value("cmdline") { request.cmdline = cmdline }
   if let memory = try invocation.mebibytes("memory") { request.memoryMiB = memory }

@@ -109,6 +109,7 @@ struct CreateRequestTests {
         "uuid: not together with 'count': '01234567-89ab-cdef-0123-456789abcdef'"
       ),
       (#""cmdline":"a\u0000b""#, #"cmdline: contains a NUL byte: 'a\x00b'"#),
+      (#""type":"pv""#, "type: expected 'pvh', the only kind of guest that chaos makes: 'pv'"),
       (#""memory":0"#, "memory: must be 1 to 16777216 MiB: '0'"),
       (#""memory":-9223372036854775808"#, "memory: must be 1 to 16777216 MiB: '-9223372036854775808'"),
       (#""vcpus":0"#, "vcpus: must be 1 to 128: '0'"),

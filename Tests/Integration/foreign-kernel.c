@@ -36,11 +36,18 @@ void *memcpy(void *out, const void *from, unsigned int length)
 
 /* ---- Hypercalls ------------------------------------------------------------------------------------------ */
 
+struct registers { uint32_t eax, ebx, ecx, edx; };
+
+static struct registers cpuid(uint32_t leaf)
+{
+    struct registers out;
+    asm volatile("cpuid" : "=a"(out.eax), "=b"(out.ebx), "=c"(out.ecx), "=d"(out.edx) : "a"(leaf), "c"(0));
+    return out;
+}
+
 static void find_hypercalls(void)
 {
-    uint32_t eax, ebx, ecx, edx;
-    asm volatile("cpuid" : "=a"(eax), "=b"(ebx), "=c"(ecx), "=d"(edx) : "a"(0x40000002), "c"(0));
-    asm volatile("wrmsr" : : "c"(ebx), "a"((uint32_t)&hypercall_page), "d"(0) : "memory");
+    asm volatile("wrmsr" : : "c"(cpuid(0x40000002).ebx), "a"((uint32_t)&hypercall_page), "d"(0) : "memory");
 }
 
 static int hypercall(unsigned int number, unsigned long operation, void *argument)
@@ -193,6 +200,25 @@ static void end(const char *command_line)
     hypercall(__HYPERVISOR_sched_op, SCHEDOP_shutdown, &shutdown);
 }
 
+static void say_value(const char *before, uint64_t number)
+{
+    say_number(before, number);
+    say("\n");
+}
+
+/* What the toolstack says of the topology, and the page table that Xen needs on old processors: a guest may not ask where
+ * it is, and so looks where chaos has it, in front of the ACPI tables. */
+static void say_policy(const struct hvm_start_info *info)
+{
+    struct registers features = cpuid(1);
+    say_value("multithreading: ", features.edx >> 28 & 1);
+    say_value("ids of a package: ", features.ebx >> 16 & 0xff);
+    say_value("invariant tsc: ", cpuid(0x80000007).edx >> 8 & 1);
+    say_value("legacy multiprocessing: ", cpuid(0x80000001).ecx >> 1 & 1);
+    const uint32_t *directory = (void *)((uint32_t)info->rsdp_paddr - 4096);
+    say_value("identity page table: ", directory[0] == 0xe7 && directory[1023] == 0xffc000e7);
+}
+
 void start(const struct hvm_start_info *info)
 {
     find_hypercalls();
@@ -201,6 +227,7 @@ void start(const struct hvm_start_info *info)
     say("foreign: hello\n");
     say_memory_maps(info);
     say_tables(info);
+    say_policy(info);
     say("foreign: done\n");
     end((const char *)(uint32_t)info->cmdline_paddr);
     for (;;)

@@ -44,6 +44,7 @@ test_damaged_image() {
 
 test_memory() {
   refused 2 "memory.*MiB.*'8X'" chaos create --image $host_image --memory 8X
+  refused 2 "type: expected .pvh.*'pv'" chaos create --image $host_image --type pv
   refused 2 "memory.*'0'" chaos create --image $host_image --memory 0
   refused 2 "memory.*-1" chaos create --image $host_image --memory=-1
   refused 5 'memory: 100000 MiB wanted' chaos create --image $host_image --memory 100000
