@@ -18,7 +18,7 @@ FUZZ_SECONDS ?= 10
 ROUNDS ?= 1000
 CLIENT_SECONDS ?= 300
 
-.PHONY: help demo test unit integration fuzz soak build bench images fmt lint docs install packages clean
+.PHONY: help demo test unit integration fuzz soak build bench images fmt lint docs install deb packages clean
 
 help:
 	@echo 'make demo         boot a Xen host in QEMU, start chaosd, create guests and show them answering'
@@ -32,12 +32,13 @@ help:
 	@echo 'make bench        measure on an otherwise idle machine'
 	@echo 'make fmt, lint    format the Swift code, check its format'
 	@echo 'make docs         man pages and shell completions, in .build/docs'
+	@echo 'make deb          Debian packages, in .build/deb'
 	@echo 'make install      into PREFIX (default /usr/local), DESTDIR respected'
 
 demo: packages build images
 	box/demo
 
-test: packages lint unit fuzz-short build images integration
+test: packages lint unit fuzz-short build images deb integration
 
 unit:
 	Tests/unit
@@ -49,7 +50,7 @@ fuzz-short:
 fuzz: packages
 	Fuzz/run --seconds $(if $(filter command line,$(origin FUZZ_SECONDS)),$(FUZZ_SECONDS),300)
 
-integration: packages build images
+integration: packages build images deb
 	Tests/Integration/run
 
 soak: packages build images
@@ -78,6 +79,10 @@ docs: build
 
 install: build images docs
 	packaging/install '$(DESTDIR)' '$(PREFIX)'
+
+# Debian packages, in .build/deb. The scripts of debian/ do the rest: a Debian developer's dpkg-buildpackage -b works, too.
+deb: build images docs
+	packaging/deb .build/deb
 
 packages:
 	@box/install-packages
