@@ -15,7 +15,7 @@ start_installed() {
 newer() {
   dpkg-deb --raw-extract /share/chaosd_*.deb "$1"
   sed -i 's/^Version: .*/&+later1/' "$1/DEBIAN/control"
-  dpkg-deb --build --root-owner-group "$1" "$1.deb" >/dev/null
+  dpkg-deb --build -Znone --root-owner-group "$1" "$1.deb" >/dev/null
 }
 
 # The box's own again, with what a purge takes.
