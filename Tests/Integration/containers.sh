@@ -52,6 +52,17 @@ cni_network() {
     '{cniVersion: $version, name: $name, plugins: [$plugin]}' >"/etc/cni/net.d/50-$1.conflist"
 }
 
+# lan_network NAME LAN ADDRESS/PREFIX: a network of Podman's on that LAN, whichever Podman this is, whose first container
+# gets the address.
+lan_network() {
+  if [[ -x /usr/lib/podman/netavark ]]; then
+    podman network create --driver chaos --subnet "$3" --ip-range "${3%/*}-${3%/*}" --internal --opt "lan=$2" "$1" >/dev/null
+  else
+    cni_plugin chaos-cni
+    cni_network "$1" "{\"type\": \"chaos-cni\", \"lan\": \"$2\", \"address\": \"$3\"}"
+  fi
+}
+
 # A root file system of busybox alone, as a tar archive.
 busybox_archive() {
   local root

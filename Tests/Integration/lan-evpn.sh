@@ -52,8 +52,7 @@ test_silent_guest_is_known_before_its_first_frame_and_until_it_is_destroyed() {
 test_guests_and_containers_reach_each_other_across_hosts() {
   evpn_everywhere
   lan_everywhere blue 100
-  on_all 'cni_plugin chaos-cni; podman_image
-    cni_network blue "{\"type\": \"chaos-cni\", \"address\": \"10.5.1.$BOX_HOST/16\"}"
+  on_all 'podman_image; lan_network blue blue "10.5.1.$BOX_HOST/16"
     podman_run container blue; create guest --vif lan=blue,ip=10.5.0.$BOX_HOST/16'
   wait_on 1 60 'podman exec container ping -c 1 -W 2 10.5.0.2'
   wait_on 1 60 'podman exec container ping -c 1 -W 2 10.5.1.3'

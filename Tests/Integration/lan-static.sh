@@ -11,7 +11,7 @@ lan_on_both() {
 test_guests_and_containers_meet_across_subnets() {
   lan_on_both blue 100
   for host in 1 2; do
-    on $host 'cni_plugin chaos-cni; podman_image; cni_network blue "{\"type\": \"chaos-cni\", \"address\": \"10.5.1.$BOX_HOST/16\"}"
+    on $host 'podman_image; lan_network blue blue "10.5.1.$BOX_HOST/16"
       podman_run container blue; create guest --vif lan=blue,ip=10.5.0.$BOX_HOST/16'
   done
   wait_on 1 30 'podman exec container ping -c 1 -W 2 10.5.0.2'
