@@ -1,4 +1,5 @@
 import ChaosAPI
+import VirtualLAN
 
 @testable import ContainerNetwork
 
@@ -30,6 +31,29 @@ extension Target {
         let again = try? AttachmentResult(ConfigurationReader(result.json(version: .latest)))
         expect(again == result, "\(result) does not come back")
       }
+    }
+  }
+
+  /// What Podman passes to the network driver: a network, or a network and what one container has on it. What is taken
+  /// becomes a configuration with the addresses and the MAC that were given, and what is refused is refused in one line.
+  static let netavark = Target(name: "netavark") { bytes in
+    let input = Array(bytes)
+    let created = NetavarkPlugin.serve(
+      arguments: ["create"], version: "0", readInput: { input }, store: LANStore(definitions: "/nonexistent"),
+      warn: { expect(!$0.contains { $0.isNewline }, "more than one line: \($0)") })
+    expect(created.exitStatus == 1, "a network on no LAN")
+    guard let json = try? JSON(parsing: input) else { return }
+    checked { () throws(CNIError) in try NetavarkPlugin.Network(json).refuseWhatALANHasNot() }
+    checked { () throws(CNIError) in
+      let call = try NetavarkPlugin.Call(json)
+      checked { () throws(CNIError) in _ = try NetworkConfiguration(parsing: call.leastConfiguration.compact).lan()
+      }
+      try call.refuseWhatALANHasNot()
+      let wanted = try call.configuration()
+      let plan = try NetworkConfiguration(parsing: wanted.compact).plan(arguments: "")
+      expect(plan.mac.map(\.isUnicast) ?? true, "\(plan)")
+      let texts = plan.addresses.map { JSON.string($0.address.description) }
+      expect(wanted["runtimeConfig"]?["ips"] == .array(texts), "\(plan) of \(wanted)")
     }
   }
 

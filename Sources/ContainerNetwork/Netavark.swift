@@ -144,7 +144,7 @@ extension NetavarkPlugin {
 
 extension NetavarkPlugin {
   /// A network, as Podman keeps it.
-  fileprivate struct Network {
+  struct Network {
     struct Subnet {
       let subnet: IPInterface
       let gateway: IPAddress?
@@ -212,7 +212,7 @@ extension NetavarkPlugin {
   }
 
   /// What `setup` and `teardown` are given: a network and what one container has on it.
-  fileprivate struct Call {
+  struct Call {
     let container: String
     let interface: String
     private let network: Network
