@@ -107,4 +107,24 @@ import Testing
     #expect(LANDefinition.vni(ofName: "blue").rawValue == 16_512_592)
     #expect(LANDefinition.vni(ofName: "red").rawValue == 16_023_837)
   }
+
+  @Test("the file's manual page has its keys")
+  func manualPage() throws {
+    var lan = LANDefinition(
+      name: "red", vni: VNI(rawValue: 7)!, mode: .static, mtu: 1400, underlay: .device(InterfaceName("eth0")!))
+    lan.chosen = IPAddress("192.0.2.1")
+    var interface = AttachedInterface(InterfaceName("eth1")!)
+    interface.permanentAddress = MACAddress("52:54:00:00:00:01")
+    lan.attached = [interface]
+    let page = try String(
+      contentsOf: URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+        .appendingPathComponent("../../packaging/man/chaos-lan-file.5"), encoding: .utf8)
+    guard case .object(let object) = lan.json else {
+      Issue.record("no object")
+      return
+    }
+    for key in object.members.map(\.key) + ["vtep"] {
+      #expect(page.split(separator: "\n").contains { $0.hasPrefix(".B") && $0.contains(key) }, "\(key)")
+    }
+  }
 }
