@@ -1,4 +1,5 @@
 # Kernels that know nothing of chaos: a console of their own and nothing else.
+source Tests/Integration/linux-guests.sh
 
 # foreign NAME OPTION...: starts the kernel that says what it finds, or what $image has it packed in, and waits until it has
 # said all.
@@ -42,40 +43,15 @@ test_end_of_a_foreign_kernel_has_its_reason() {
   done
 }
 
-# linux NAME OPTION...: a Linux guest that has come to its init.
-linux() {
-  local name=$1
-  shift
-  chaos create --image /share/vmlinux --ramdisk /share/ramdisk.gz --name "$name" \
-    --cmdline 'console=hvc0 quiet panic=-1 rdinit=/init' "$@" >/dev/null
-  up() { chaos logs "$name" 2>/dev/null | grep -aq 'linux guest: command line:'; }
-  wait_until 600 up || { chaos logs "$name" | tail -20; return 1; }
-}
-
-# typed NAME LINE: types a line on a guest's console.
-typed() { printf '%s\n' "$2" | curl -sf --unix-socket /run/chaos/chaosd.sock --data-binary @- http://c/v1/guests/$1/console; }
-uptimes() { chaos logs "$1" | sed -n 's/.*linux guest: uptime: \([0-9.]*\).*/\1/p'; }
-# uptime_of NAME: asks for it and waits for the answer: "UPTIME ASKED ANSWERED", the last two of this host's clock, so that
-# the guest read its own between them.
-uptime_of() {
-  local before asked answered
-  before=$(uptimes "$1" | wc -l)
-  asked=$EPOCHREALTIME
-  typed "$1" again
-  answered() { (($(uptimes "$1" | wc -l) > before)); }
-  wait_until 60 answered "$1"
-  answered=$EPOCHREALTIME
-  echo "$(uptimes "$1" | tail -1) $asked $answered"
-}
-
 # linux_with VCPUS MEMORY END REASON: a Linux guest has what it was given, hears its console, and ends as it is told.
 linux_with() {
   local vcpus=$1 memory=$2 end=$3 reason=$4 found
   linux linux --memory "$memory" --vcpus "$vcpus" --on-poweroff destroy --on-reboot destroy --on-crash destroy
-  expect_equal processors "$vcpus" "$(chaos logs linux | sed -n 's/.*linux guest: processors: \([0-9]*\).*/\1/p')"
-  found=$(chaos logs linux | sed -n 's/.*linux guest: memory: \([0-9]*\) kB.*/\1/p')
+  expect_equal processors "$vcpus" "$(said_of linux processors)"
+  found=$(said_of linux memory)
   # The kernel itself is the rest.
   ((found > (memory - 70) * 1024)) || fail "memory: $found kB of $memory MiB"
+  [[ $(chaos logs linux) != *'takes itself for dom0'* ]] || fail "$(chaos logs linux)"
   ((vcpus > 1)) || linux_keeps_time
   typed linux "$end"
   gone() { ! chaos info linux >/dev/null 2>&1; }
