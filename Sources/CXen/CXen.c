@@ -49,20 +49,51 @@ xenevtchn_handle *cxen_evtchn_fdopen(int fd) { return xenevtchn_fdopen(&logger, 
 
 /* ---- vCPU context ------------------------------------------------------------------------------------ */
 
+/* The record at a position, which is moved behind it; its content, or NULL where no whole one is left. */
+static const uint8_t *next_record(const uint8_t *context, size_t length, size_t *position,
+                                  struct hvm_save_descriptor *descriptor)
+{
+    size_t at = *position;
+    if (at > length || length - at < sizeof *descriptor)
+        return NULL;
+    memcpy(descriptor, context + at, sizeof *descriptor);
+    at += sizeof *descriptor;
+    if (descriptor->length > length - at)
+        return NULL;
+    *position = at + descriptor->length;
+    return context + at;
+}
+
 static int find_record(const uint8_t *context, size_t length, uint16_t typecode, void *out, size_t size)
 {
-    size_t at = 0;
-    while (length - at >= sizeof(struct hvm_save_descriptor)) {
-        struct hvm_save_descriptor descriptor;
-        memcpy(&descriptor, context + at, sizeof descriptor);
-        at += sizeof descriptor;
-        if (descriptor.length > length - at)
-            break;
+    size_t position = 0;
+    struct hvm_save_descriptor descriptor;
+    const uint8_t *content;
+    while ((content = next_record(context, length, &position, &descriptor))) {
         if (descriptor.typecode == typecode && descriptor.length == size) {
-            memcpy(out, context + at, size);
+            memcpy(out, content, size);
             return 0;
         }
-        at += descriptor.length;
+    }
+    errno = EINVAL;
+    return -1;
+}
+
+int cxen_next_vcpu(const uint8_t *context, size_t length, size_t *position, struct hvm_hw_cpu *out)
+{
+    struct hvm_save_descriptor descriptor;
+    const uint8_t *content;
+    while ((content = next_record(context, length, position, &descriptor))) {
+        if (descriptor.typecode == HVM_SAVE_CODE(END)) {
+            errno = ENOENT;
+            return -1;
+        }
+        if (descriptor.typecode != HVM_SAVE_CODE(CPU))
+            continue;
+        if (descriptor.length != sizeof *out)
+            break;
+        memcpy(out, content, sizeof *out);
+        return descriptor.instance;
     }
     errno = EINVAL;
     return -1;

@@ -203,7 +203,8 @@ int cxen_domain_list(struct cxen_control *control, uint16_t first, uint32_t limi
     for (int i = 0; i < result; i++) {
         out[i] = (struct cxen_domain_info){
             .domain = found[i].domain, .flags = found[i].flags, .pages = found[i].tot_pages,
-            .max_pages = found[i].max_pages, .cpu_time = found[i].cpu_time };
+            .max_pages = found[i].max_pages, .cpu_time = found[i].cpu_time,
+            .shared_info_frame = found[i].shared_info_frame };
         memcpy(out[i].handle, found[i].handle, sizeof out[i].handle);
     }
     release_buffer(control->call, found);
@@ -325,6 +326,21 @@ int cxen_set_context(struct cxen_control *control, uint16_t domain, const uint8_
     return result < 0 ? result : 0;
 }
 
+int cxen_get_vcpu_context(struct cxen_control *control, uint16_t domain, uint32_t vcpu, uint8_t *out)
+{
+    vcpu_guest_context_t *buffer = xencall_alloc_buffer(control->call, sizeof *buffer);
+    if (!buffer)
+        return -1;
+    struct domctl op = domctl_of(control, DOMCTL_GETVCPUCONTEXT, domain);
+    op.u.vcpu_context.vcpu = vcpu;
+    op.u.vcpu_context.address = (uintptr_t)buffer;
+    int result = make_domctl(control, &op);
+    if (result >= 0)
+        memcpy(out, buffer, sizeof *buffer);
+    release_buffer(control->call, buffer);
+    return result;
+}
+
 /* ---- CPU policy and time ------------------------------------------------------------------------------------ */
 
 /* leaves is a hypercall buffer. */
@@ -386,6 +402,7 @@ static const struct cxen_member members[] = {
     MEMBER(domaininfo, tot_pages, "xen_domctl_getdomaininfo.tot_pages"),
     MEMBER(domaininfo, max_pages, "xen_domctl_getdomaininfo.max_pages"),
     MEMBER(domaininfo, cpu_time, "xen_domctl_getdomaininfo.cpu_time"),
+    MEMBER(domaininfo, shared_info_frame, "xen_domctl_getdomaininfo.shared_info_frame"),
     MEMBER(domaininfo, handle, "xen_domctl_getdomaininfo.handle"),
     { "xen_domctl_getdomaininfo", 0, sizeof(struct domaininfo) },
     MEMBER(createdomain_head, handle, "xen_domctl_createdomain.handle"),
@@ -404,6 +421,8 @@ static const struct cxen_member members[] = {
     MEMBER(scheduler_op, cap, "xen_domctl_scheduler_op.u.credit2.cap"),
     MEMBER(hvmcontext, size, "xen_domctl_hvmcontext.size"),
     MEMBER(hvmcontext, address, "xen_domctl_hvmcontext.buffer"),
+    MEMBER(vcpucontext, vcpu, "xen_domctl_vcpucontext.vcpu"),
+    MEMBER(vcpucontext, address, "xen_domctl_vcpucontext.ctxt"),
     MEMBER(cpu_policy, nr_leaves, "xen_domctl_cpu_policy.nr_leaves"),
     MEMBER(cpu_policy, nr_msrs, "xen_domctl_cpu_policy.nr_msrs"),
     MEMBER(cpu_policy, leaves, "xen_domctl_cpu_policy.leaves"),

@@ -112,3 +112,27 @@ int cxen_version_capabilities(xencall_handle *call, char *out, size_t size)
     xen_capabilities_info_t capabilities = { 0 };
     return version_text(call, XENVER_capabilities, capabilities, sizeof capabilities, out, size);
 }
+
+int cxen_describe_version(xencall_handle *call, struct cxen_version_description *out)
+{
+    memset(out, 0, sizeof *out);
+    int version = cxen_version(call);
+    int page_size = xencall2(call, __HYPERVISOR_xen_version, XENVER_pagesize, 0);
+    if (version < 0 || page_size < 0)
+        return -1;
+    out->major = (uint32_t)version >> 16;
+    out->minor = (uint32_t)version & 0xffff;
+    out->page_size = (uint64_t)page_size;
+    struct { unsigned int which; void *to; size_t size; } parts[] = {
+        { XENVER_extraversion, out->extra, sizeof out->extra },
+        { XENVER_compile_info, &out->compile_info, sizeof out->compile_info },
+        { XENVER_capabilities, out->capabilities, sizeof out->capabilities },
+        { XENVER_changeset, out->changeset, sizeof out->changeset },
+        { XENVER_platform_parameters, &out->platform, sizeof out->platform },
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (operate(call, __HYPERVISOR_xen_version, parts[i].which, parts[i].to, parts[i].size) < 0)
+            return -1;
+    }
+    return 0;
+}

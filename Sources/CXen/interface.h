@@ -20,6 +20,7 @@ enum {
     DOMCTL_GETDOMAININFO = 5,
     DOMCTL_SETVCPUAFFINITY = 9,
     DOMCTL_MAX_MEM = 11,
+    DOMCTL_GETVCPUCONTEXT = 13,
     DOMCTL_MAX_VCPUS = 15,
     DOMCTL_SCHEDULER_OP = 16,
     DOMCTL_SETDOMAINHANDLE = 17,
@@ -119,6 +120,13 @@ struct hvmcontext {
     uint64_t address;
 };
 
+/* struct xen_domctl_vcpucontext. */
+struct vcpucontext {
+    uint32_t vcpu;
+    uint32_t pad;
+    uint64_t address;
+};
+
 /* struct xen_domctl_cpu_policy. */
 struct cpu_policy {
     uint32_t nr_leaves;
@@ -152,6 +160,7 @@ struct domctl {
         struct vcpuaffinity affinity;
         struct scheduler_op scheduler;
         struct hvmcontext context;
+        struct vcpucontext vcpu_context;
         struct cpu_policy policy;
         struct tsc_info tsc;
         uint64_t max_memory_kib;

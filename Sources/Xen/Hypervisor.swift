@@ -14,10 +14,13 @@ public struct DomainInfo: Sendable {
   public let maxPages: Int
   /// Nanoseconds of CPU time used by all vCPUs.
   public let cpuNanoseconds: UInt64
+  /// Where the guest sees its shared_info; nil where it does not.
+  public let sharedInfoFrame: GuestFrame?
 
   public init(
     id: DomainID, handle: DomainHandle, isDying: Bool, isShutdown: Bool, isPaused: Bool, isBlocked: Bool,
-    isRunning: Bool, shutdownReason: ShutdownReason, pages: Int, maxPages: Int, cpuNanoseconds: UInt64
+    isRunning: Bool, shutdownReason: ShutdownReason, pages: Int, maxPages: Int, cpuNanoseconds: UInt64,
+    sharedInfoFrame: GuestFrame? = nil
   ) {
     self.id = id
     self.handle = handle
@@ -30,6 +33,7 @@ public struct DomainInfo: Sendable {
     self.pages = pages
     self.maxPages = maxPages
     self.cpuNanoseconds = cpuNanoseconds
+    self.sharedInfoFrame = sharedInfoFrame
   }
 }
 
@@ -56,7 +60,7 @@ public struct HostMemory: Sendable {
 public final class Hypervisor: Sendable {
   private let control: ControlHandle
   private let deviceModel: DeviceModelHandle
-  private let foreign: ForeignMemoryHandle
+  let foreign: ForeignMemoryHandle
   private let call: CallHandle
   /// What is spoken with it.
   public let interface: HypervisorInterface
@@ -235,6 +239,15 @@ public final class Hypervisor: Sendable {
     return try Self.text("read Xen capabilities") { cxen_version_capabilities(call.raw, $0, $1) }
   }
 
+  /// What Xen says of itself in a dump of a domain (struct xen_dumpcore_elfnote_xen_version_desc,
+  /// docs/misc/dump-core-format.txt).
+  public func versionDescription() throws(XenError) -> [UInt8] {
+    counter.add(.hostInfo)
+    var description = cxen_version_description()
+    if cxen_describe_version(call.raw, &description) < 0 { throw XenError.last("read Xen version") }
+    return withUnsafeBytes(of: description) { Array($0) }
+  }
+
   private static func text(
     _ name: String, _ body: (UnsafeMutablePointer<CChar>, Int) -> Int32
   ) throws(XenError) -> String {
@@ -405,6 +418,18 @@ public final class Hypervisor: Sendable {
     return bytes
   }
 
+  /// What a vCPU does, as dumps have it (vcpu_guest_context_t, xen/include/public/arch-x86/xen.h); nil where there is no
+  /// such vCPU, or it never ran.
+  public func dumpContext(of domain: DomainID, vcpu: Int) throws(XenError) -> [UInt8]? {
+    var bytes = [UInt8](repeating: 0, count: Int(CXEN_VCPU_CONTEXT_BYTES))
+    counter.add(.getContext)
+    if cxen_get_vcpu_context(control.raw, domain.rawValue, UInt32(vcpu), &bytes) >= 0 { return bytes }
+    let error = XenError.last("read vCPU context", domain)
+    // ESRCH may also be said of the domain; whoever asks then gets no vCPU at all.
+    if error.errno == ESRCH || error.errno == ENODATA || error.errno == EINVAL { return nil }
+    throw error
+  }
+
   /// Loads an HVM context; `bytes` are whole records, ended by an END record.
   public func setContext(of domain: DomainID, _ bytes: [UInt8]) throws(XenError) {
     _ = try check(.setContext, "set vCPU context", domain) {
@@ -426,5 +451,7 @@ extension DomainInfo {
     pages = Int(raw.pages)
     maxPages = Int(clamping: raw.max_pages)
     cpuNanoseconds = raw.cpu_time
+    // Xen's INVALID_GFN, and whatever no guest can have.
+    sharedInfoFrame = raw.shared_info_frame < 1 << 40 ? GuestFrame(rawValue: raw.shared_info_frame) : nil
   }
 }

@@ -21,6 +21,7 @@
 #include <xentoollog.h>
 #include <xen/xen.h>
 #include <xen/memory.h>
+#include <xen/version.h>
 #include <xen/hvm/hvm_op.h>
 #include <xen/hvm/params.h>
 
@@ -96,6 +97,8 @@ struct cxen_domain_info {
     uint64_t pages, max_pages;
     /* Nanoseconds. */
     uint64_t cpu_time;
+    /* The guest frame that shows shared_info; beyond any guest's memory where none does. */
+    uint64_t shared_info_frame;
     uint8_t handle[16];
 };
 /* Up to limit domains from first on, in the order of their numbers; returns how many. */
@@ -118,6 +121,11 @@ int cxen_host_info(struct cxen_control *control, struct cxen_host_info *out);
 /* The domain's HVM context (xen/arch-x86/hvm/save.h). With a size of 0 the length that it may have. */
 int cxen_get_context(struct cxen_control *control, uint16_t domain, uint8_t *out, uint32_t size);
 int cxen_set_context(struct cxen_control *control, uint16_t domain, const uint8_t *context, uint32_t size);
+
+/* What a vCPU does, in the form that dumps have (vcpu_guest_context_t, xen/include/public/arch-x86/xen.h): writes
+ * CXEN_VCPU_CONTEXT_BYTES. ESRCH where there is no such vCPU, ENODATA where it never ran. */
+enum { CXEN_VCPU_CONTEXT_BYTES = sizeof(vcpu_guest_context_t) };
+int cxen_get_vcpu_context(struct cxen_control *control, uint16_t domain, uint32_t vcpu, uint8_t *out);
 
 /* A CPUID leaf of a domain (xen_cpuid_leaf_t, xen/include/public/arch-x86/xen.h). A leaf without subleaves has the
  * subleaf cxen_no_subleaf (XEN_CPUID_NO_SUBLEAF). */
@@ -159,6 +167,19 @@ int cxen_set_parameter(xencall_handle *call, uint16_t domain, uint32_t index, ui
 int cxen_version(xencall_handle *call);
 int cxen_version_extra(xencall_handle *call, char *out, size_t size);
 int cxen_version_capabilities(xencall_handle *call, char *out, size_t size);
+/* What Xen says of itself in a dump of a domain: struct xen_dumpcore_elfnote_xen_version_desc of
+ * tools/libs/guest/xg_core.h, which docs/misc/dump-core-format.txt describes. */
+struct cxen_version_description {
+    uint64_t major, minor;
+    xen_extraversion_t extra;
+    xen_compile_info_t compile_info;
+    xen_capabilities_info_t capabilities;
+    xen_changeset_info_t changeset;
+    xen_platform_parameters_t platform;
+    uint64_t page_size;
+};
+enum { CXEN_VERSION_DESCRIPTION_BYTES = sizeof(struct cxen_version_description) };
+int cxen_describe_version(xencall_handle *call, struct cxen_version_description *out);
 
 /* ---- vCPU context ------------------------------------------------------------------------------------ */
 /* The records of a Xen HVM context that start one vCPU (xen/arch-x86/hvm/save.h), in stream order. */
@@ -171,6 +192,9 @@ struct cxen_vcpu_context {
     struct hvm_hw_cpu cpu;
     struct hvm_save_descriptor end_descriptor;
 } __attribute__((packed));
+/* The state of a vCPU in a context, from a position on, which is moved behind it. Returns its number; -1 with ENOENT when
+ * there is none any more, with EINVAL for what is no context. */
+int cxen_next_vcpu(const uint8_t *context, size_t length, size_t *position, struct hvm_hw_cpu *out);
 /* Fills the descriptors and takes HEADER and MTRR from a context that cxen_hvm_context read.
  * Returns -1 with EINVAL when a record is missing or has another length. */
 int cxen_vcpu_context_init(struct cxen_vcpu_context *out, const uint8_t *context, size_t length);

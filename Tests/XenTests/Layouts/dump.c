@@ -47,6 +47,7 @@ int main(void)
     MEMBER(xen_domctl_getdomaininfo, tot_pages);
     MEMBER(xen_domctl_getdomaininfo, max_pages);
     MEMBER(xen_domctl_getdomaininfo, cpu_time);
+    MEMBER(xen_domctl_getdomaininfo, shared_info_frame);
     MEMBER(xen_domctl_getdomaininfo, handle);
     MEMBER(xen_domctl_vcpuaffinity, vcpu);
     MEMBER(xen_domctl_vcpuaffinity, flags);
@@ -57,6 +58,8 @@ int main(void)
     MEMBER(xen_domctl_scheduler_op, u.credit2.cap);
     MEMBER(xen_domctl_hvmcontext, size);
     MEMBER(xen_domctl_hvmcontext, buffer);
+    MEMBER(xen_domctl_vcpucontext, vcpu);
+    MEMBER(xen_domctl_vcpucontext, ctxt);
     MEMBER(xen_domctl_cpu_policy, nr_leaves);
     MEMBER(xen_domctl_cpu_policy, nr_msrs);
     MEMBER(xen_domctl_cpu_policy, leaves);
@@ -88,6 +91,7 @@ int main(void)
     CONSTANT(XEN_DOMCTL_max_vcpus);
     CONSTANT(XEN_DOMCTL_scheduler_op);
     CONSTANT(XEN_DOMCTL_setdomainhandle);
+    CONSTANT(XEN_DOMCTL_getvcpucontext);
     CONSTANT(XEN_DOMCTL_gethvmcontext);
     CONSTANT(XEN_DOMCTL_sethvmcontext);
     CONSTANT(XEN_DOMCTL_settscinfo);
