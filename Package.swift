@@ -43,6 +43,8 @@ let package = Package(
         .linkedLibrary("xentoollog"), .linkedLibrary("xentoolcore"),
       ]),
     room("Xen", ["CXen"]),
+    // Dumps of guests as files.
+    room("CoreDump", ["Xen"]),
     // The C library's headers, for the build of chaos in Embedded Swift, which has no Glibc module.
     .target(name: "CPosix"),
     room("NetworkAddresses", ["CPosix"]),
@@ -87,8 +89,8 @@ let package = Package(
     room(
       "Toolstack",
       [
-        "Backends", "CDevicePage", "ChaosAPI", "ContainerNetwork", "DevicePages", "ImageStore", "NetworkAddresses",
-        "ShellPool", "StateFiles", "Threads", "VirtualLAN", "Xen",
+        "Backends", "CDevicePage", "ChaosAPI", "ContainerNetwork", "CoreDump", "DevicePages", "DomainBuilder",
+        "ImageStore", "NetworkAddresses", "ShellPool", "StateFiles", "Threads", "VirtualLAN", "Xen",
       ]),
     program("chaos", ["ChaosAPI", "CPosix"]),
     program("chaos-bench", ["ChaosAPI"]),
@@ -104,6 +106,7 @@ let package = Package(
         .product(name: "NIOHTTP1", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
       ]),
     tests(of: "Xen", ["CXen"], excluding: ["Layouts"]),
+    tests(of: "CoreDump", ["Xen"]),
     tests(of: "NetworkAddresses"),
     tests(of: "DevicePages", ["CDevicePage", "ImageProtocols", "NetworkAddresses"]),
     tests(of: "DomainBuilder", ["CDecompress", "CDevicePage", "DevicePages", "Xen"]),
