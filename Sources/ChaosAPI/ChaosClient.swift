@@ -263,6 +263,19 @@ public struct ChaosClient: ~Copyable {
     try callWithoutAnswer(.post, path(reference, "/console"), .bytes(input))
   }
 
+  /// Begins to stream a dump of a guest, which stands still until all of it is read; take it with `readStream()`.
+  /// Returns how many bytes there are.
+  public mutating func openDump(_ reference: String, _ format: DumpFormat) throws(APIError) -> Int {
+    try begin(.post, path(reference, "/dump?format=\(format.rawValue)"))
+    guard let length = http.bodyRemaining else {
+      throw APIError(.unavailable, "chaosd at \(http.socketPath): it does not say how long the dump is")
+    }
+    return length
+  }
+
+  /// Of a stream whose length is known, the bytes that were not received yet.
+  public var streamRemaining: Int { http.bodyRemaining ?? 0 }
+
   /// The next bytes of a stream; nil at its end.
   public mutating func readStream() throws(APIError) -> [UInt8]? {
     try http.read()

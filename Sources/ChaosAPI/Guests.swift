@@ -34,6 +34,21 @@ public enum GuestEnd: String, Sendable, CaseIterable {
   case failed
 }
 
+/// What a dump of a guest looks like.
+public enum DumpFormat: String, Sendable, CaseIterable {
+  /// What debuggers open: an ELF core file with a PT_LOAD for each range of memory and an NT_PRSTATUS for each vCPU.
+  case elf
+  /// What `xl dump-core` writes: sections, for crash and what else knows Xen's.
+  case xen
+
+  public init(_ text: String, field: String = "format") throws(APIError) {
+    guard let format = DumpFormat(rawValue: text) else {
+      throw .refused(field, "expected elf or xen", text)
+    }
+    self = format
+  }
+}
+
 /// What a guest is waited for to be.
 public enum WaitGoal: String, Sendable, CaseIterable {
   /// It has said that it is ready.

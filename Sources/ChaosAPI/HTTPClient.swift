@@ -49,6 +49,9 @@ public struct HTTPClient: ~Copyable {
   /// For poll(2), while an answer is streamed.
   public var fileDescriptor: Int32 { descriptor }
 
+  /// Of a body whose length was announced, the bytes that were not read yet; nil where it was not.
+  public var bodyRemaining: Int? { parser.bodyRemaining }
+
   /// Sends a request and reads the head of its answer. What is left unread of an earlier answer is given up
   /// together with its connection.
   public mutating func request(

@@ -75,6 +75,12 @@ public struct HTTPResponseParser: Sendable {
     buffer.append(contentsOf: bytes)
   }
 
+  /// Of a body whose length was announced, the bytes that no event has had; nil where it was not, or between answers.
+  public var bodyRemaining: Int? {
+    if case .fixed(let remaining) = state { return remaining }
+    return nil
+  }
+
   /// The next event; nil when more bytes are needed.
   public mutating func next() throws(HTTPError) -> Event? {
     while true {

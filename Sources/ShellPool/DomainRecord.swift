@@ -63,6 +63,8 @@ public struct GuestRecord: Equatable, Sendable {
   public var scheduling = Scheduling()
   /// How often it was made again.
   public var restarts = 0
+  /// It ran, and stands still for a while only: whoever finds it so lets it go on.
+  public var isHeld = false
   /// The guest was not told of what its device page says, or may not have been: who wrote the record did not say.
   public var isUntold = false
 
@@ -284,6 +286,7 @@ extension GuestRecord {
     object["scheduling"] = scheduling == Scheduling() ? nil : scheduling.json
     object["restarts"] = .number(restarts)
     object["told"] = .bool(!isUntold)
+    object["held"] = isHeld ? .bool(true) : nil
     return .object(object)
   }
 
@@ -317,6 +320,7 @@ extension GuestRecord {
     restarts = try json.integer("restarts", in: 0...Int.max)
     after = try json["after"].map { names throws(DamagedRecord) in try [String](reading: names) } ?? []
     autostart = try json.flag("autostart") ?? false
+    isHeld = try json.flag("held") ?? false
     let policies = try json.member("policies")
     do throws(APIError) {
       self.policies = try GuestPolicies(json: policies, at: "policies")

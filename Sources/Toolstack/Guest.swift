@@ -20,6 +20,8 @@ final class Guest: Sendable {
     var isTampered = false
     /// Why vifs carry nothing any more, by slot.
     var brokenVifs: [Int: String] = [:]
+    /// Kept still for a while; nothing else is done with it.
+    var hold: GuestHold?
     /// Being destroyed: nobody is told any more that it exists, and a create is not answered with it.
     var isEnding = false
     /// Why its domain runs no more, though it is there.
@@ -66,15 +68,16 @@ final class Guest: Sendable {
 
   // MARK: Queue
 
-  /// Runs an operation after all that were begun before it, unless the guest has ended meanwhile.
+  /// Runs an operation after all that were begun before it, unless the guest has ended meanwhile or is held.
   func serially<Result>(_ blocking: borrowing Blocking, _ body: () throws -> Result) throws -> Result {
     try queue.withLock { _ in
       if ended != nil { throw APIError(.notFound, "guest '\(name)' has ended") }
+      if let hold { throw APIError(.wrongState, "guest '\(name)' is \(hold.purpose)") }
       return try body()
     }
   }
 
-  /// The same, with whether the guest is still there.
+  /// The same, with whether the guest is still there, held or not.
   func whole<Result>(_ blocking: borrowing Blocking, _ body: (_ isThere: Bool) throws -> Result) rethrows -> Result
   {
     try queue.withLock { _ in try body(ended == nil) }
@@ -88,6 +91,7 @@ final class Guest: Sendable {
   /// - Throws: ``Busy`` then, and what `body` throws.
   func ifIdle(_ body: () throws -> Void) throws {
     let done: Void? = try queue.withLockIfAvailable { _ in
+      if hold != nil { throw Busy() }
       if ended == nil { try body() }
     }
     if done == nil { throw Busy() }
@@ -121,6 +125,26 @@ final class Guest: Sendable {
     facts.withLock { facts in
       defer { facts.brokenVifs = vifs }
       return vifs.filter { facts.brokenVifs[$0.key] != $0.value }
+    }
+  }
+
+  /// Set on the guest's queue.
+  var hold: GuestHold? {
+    get { facts.withLock { $0.hold } }
+    set { facts.withLock { $0.hold = newValue } }
+  }
+
+  func forget(_ hold: GuestHold) {
+    facts.withLock { facts in
+      if facts.hold === hold { facts.hold = nil }
+    }
+  }
+
+  /// Ends a hold, whoever has it: the guest is to be destroyed.
+  func breakHold() {
+    facts.withLock { facts in
+      facts.hold?.breakOff()
+      facts.hold = nil
     }
   }
 

@@ -71,6 +71,8 @@ extension Toolstack {
         try self.records.write(guest.domainRecord(.guest))
         try self.hypervisor.pause(guest.shell.domain)
         self.journal.note(.paused, guest)
+      // What still stands still of a hold that is over is to do so from now on.
+      case .paused where guest.record.isHeld: try self.keepPaused(guest)
       case .paused: break
       default: throw Self.wrongState(guest, state, "paused")
       }
@@ -87,6 +89,14 @@ extension Toolstack {
       default: throw Self.wrongState(guest, state, "unpaused")
       }
     }
+  }
+
+  private func keepPaused(_ guest: Guest) throws {
+    var record = guest.record
+    record.isHeld = false
+    try records.write(guest.domainRecord(.guest, record))
+    guest.replace(record: record)
+    journal.note(.paused, guest)
   }
 
   private func change(
@@ -139,6 +149,7 @@ extension Toolstack {
 
   func destroy(_ guest: Guest, _ blocking: borrowing Blocking) throws(APIError) {
     do {
+      guest.breakHold()
       try guest.serially(blocking) {
         try forget(guest.handle)
         try unmake(guest, reason: .destroyed)
@@ -186,6 +197,7 @@ extension Toolstack {
     _ body: ([Guest]) throws -> Void
   ) throws {
     guard let guest = guests.first else { return try body(held) }
+    guest.breakHold()
     try guest.whole(blocking) { isThere in
       try holding(guests.dropFirst(), blocking, with: isThere ? held + [guest] : held, body)
     }

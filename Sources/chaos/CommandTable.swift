@@ -4,7 +4,7 @@ import ChaosAPI
 let commands: [Command] = [
   createCommand, listCommand, infoCommand, consoleCommand, logsCommand, pauseCommand,
   unpauseCommand, shutdownCommand, rebootCommand, restartCommand, renameCommand, setCommand, autostartOnCommand,
-  autostartOffCommand, destroyCommand, waitCommand, historyCommand, eventsCommand, topCommand, poolStatusCommand,
+  autostartOffCommand, destroyCommand, waitCommand, dumpCoreCommand, historyCommand, eventsCommand, topCommand, poolStatusCommand,
   poolSetCommand,
   poolDrainCommand, poolFillCommand, imageAddCommand, imageListCommand, imageRemoveCommand,
   vifAddCommand, vifRemoveCommand, vifListCommand, vifResetCommand, lanCreateCommand, lanListCommand,
@@ -201,6 +201,34 @@ private let logsCommand = Command(
   ],
   examples: [Example(command: "chaos logs -f web", comment: "Until Ctrl-C or the guest's end.")],
   run: logs)
+
+private let dumpCoreCommand = Command(
+  name: "dump-core",
+  summary: "Write a guest's memory and vCPUs to a file, for debuggers.",
+  description: [
+    """
+    A guest that runs stands still meanwhile, and goes on afterwards, whatever became of the dump; one that crashed and \
+    was kept is dumped as it is. FILE is there whole or not at all, for its owner alone: a dump has all that the guest \
+    knows. '-' is standard output.
+    """,
+    """
+    Format elf is an ELF core file: memory by the addresses that vCPU 0 sees it at, and by its guest-physical ones, and a \
+    thread for each vCPU. Open it with gdb and the image that has the symbols. Format xen is what xl dump-core writes.
+    """,
+    referenceText,
+  ],
+  operands: [guestOperand, Operand(name: "FILE", kind: .file)],
+  options: [
+    Option(
+      name: "format", value: .init(name: "FORMAT", kind: .choice(["elf", "xen"])),
+      summary: "Write elf (the default) or xen."),
+    socketOption,
+  ],
+  examples: [
+    Example(
+      command: "chaos dump-core web web.core", comment: "For 'gdb web.debug web.core'.")
+  ],
+  run: dumpCore)
 
 private let pauseCommand = Command(
   name: "pause",

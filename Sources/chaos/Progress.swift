@@ -13,8 +13,10 @@ struct Progress {
     if isShown { nextDrawing = monotonicMilliseconds() + 1000 }
   }
 
-  mutating func advance() {
-    done += 1
+  mutating func advance() { advance(to: done + 1) }
+
+  mutating func advance(to count: Int) {
+    done = count
     guard isShown else { return }
     let now = monotonicMilliseconds()
     guard now >= nextDrawing else { return }

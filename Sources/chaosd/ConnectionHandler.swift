@@ -327,7 +327,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
   /// Sends a body piece by piece, each only when the one before has left for the client.
   private func send(_ stream: ReplyStream, _ context: ChannelHandlerContext) {
-    writeHead(.ok, contentType: stream.contentType, length: nil, context)
+    writeHead(.ok, contentType: stream.contentType, length: stream.length, context)
     context.flush()
     onLeave = stream.cancel
     if stream.endsWithInput {
@@ -340,17 +340,24 @@ final class ConnectionHandler: ChannelDuplexHandler {
       try await loop.flatSubmit {
         let (handler, context) = bound.value
         guard context.channel.isActive else { return loop.makeFailedFuture(ChannelError.ioOnClosedChannel) }
+        if let stall = stream.stall { handler.limit(stall, context) }
         let part = handler.wrapOutboundOut(.body(.byteBuffer(ByteBuffer(bytes: bytes))))
-        return context.writeAndFlush(part)
+        return context.writeAndFlush(part).always { _ in bound.value.0.deadline?.cancel() }
       }.get()
     }
     Task(executorPreference: edge.tasks) {
-      // It ends early when its client leaves.
-      do { try await stream.produce(send) } catch {}
+      let isWhole: Bool
+      do {
+        try await stream.produce(send)
+        isWhole = true
+      } catch {
+        isWhole = false
+      }
       loop.execute {
         let (handler, context) = bound.value
-        if context.channel.isActive { handler.end(context) }
-        handler.record(.ok, "stream")
+        // Whoever is still there is not to take a part for the whole.
+        if context.channel.isActive { if isWhole { handler.end(context) } else { context.close(promise: nil) } }
+        handler.record(.ok, isWhole ? "stream" : "cut_off")
       }
     }
   }

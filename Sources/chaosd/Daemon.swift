@@ -128,6 +128,11 @@ struct Daemon {
     edge.stop()
     if manager.listener == nil { unlink(options.socket) }
     toolstack.pool.stop()
+    do {
+      try await pool.run { [toolstack] blocking in toolstack.releaseAll(blocking) }
+    } catch {
+      logger.warning("guests that are dumped go on with the next chaosd: \(error)")
+    }
     await finishOperations()
   }
 

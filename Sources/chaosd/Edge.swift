@@ -26,6 +26,7 @@ final class Edge: Sendable {
   let uploads: Allowance
   let waits: Allowance
   let consoles: Allowance
+  let dumps: Allowance
   private let stopping = Atomic<Bool>(false)
 
   init(
@@ -43,6 +44,7 @@ final class Edge: Sendable {
     bodies = Allowance("bytes of requests under way", limits.allBodyBytes)
     uploads = Allowance("uploads under way", limits.uploads)
     consoles = Allowance("consoles open", limits.consoles)
+    dumps = Allowance("dumps under way", limits.dumps)
     waits = Allowance("waits under way", limits.waits)
   }
 

@@ -31,6 +31,9 @@ struct Limits: Sendable {
   /// Bytes of an upload that wait for the disk before no more are read.
   var uploadBacklog = 1 << 20
   var consoles = 256
+  var dumps = 4
+  /// In which a client takes a MiB of a dump, for which a guest stands still.
+  var dumpStall = TimeAmount.seconds(10)
   var waits = 512
 
   /// Threads for what blocks, and what may wait for one.

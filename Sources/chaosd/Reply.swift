@@ -1,5 +1,6 @@
 import ChaosAPI
 import Glibc
+import NIOCore
 import NIOHTTP1
 import Threads
 import Toolstack
@@ -137,6 +138,10 @@ struct Answer: Sendable {
 /// An answer that comes in pieces.
 struct ReplyStream: Sendable {
   var contentType: String
+  /// Of all pieces together, in bytes; nil where nobody knows.
+  var length: Int?
+  /// In which a client takes a piece; nil: it has all the time.
+  var stall: TimeAmount?
   /// Makes the pieces; each call of the closure it is given returns when the piece has left.
   var produce: @Sendable (@Sendable ([UInt8]) async throws -> Void) async throws -> Void
   /// A client that sends no more has seen enough of it.

@@ -114,6 +114,7 @@ struct Routes: Router {
     case (.GET, "log"):
       return try console(guest, follow: try request.query.flag("follow"), orKept: true)
     case (.GET, "console"): return try console(guest, follow: true)
+    case (.POST, "dump"): return try dump(guest, request.query)
     case (.POST, "vifs"):
       let vif = try VifRequest(json: try json(body), at: "")
       return .answer { blocking in Answer(try toolstack.addVif(vif, to: guest, blocking), status: .created) }
@@ -183,6 +184,29 @@ struct Routes: Router {
             }
             withExtendedLifetime(permit) {}
           }, endsWithInput: follow, cancel: { console.close() }))
+    }
+  }
+
+  /// Sends a dump of a guest, which stands still as long as that takes.
+  private func dump(_ guest: String, _ query: Query) throws -> Reply {
+    let format = try DumpFormat(query["format"] ?? DumpFormat.elf.rawValue)
+    let permit = try edge.dumps.take()
+    return .blocking { blocking in
+      let dump = try toolstack.dump(guest, as: format, blocking)
+      let (pool, tasks) = (edge.pool, edge.tasks)
+      return .stream(
+        ReplyStream(
+          contentType: "application/octet-stream", length: dump.length, stall: edge.limits.dumpStall,
+          produce: { send in
+            do {
+              while let bytes = try await pool.run({ blocking in try dump.next(blocking) }) { try await send(bytes) }
+            } catch {
+              await dump.end(on: pool)
+              throw error
+            }
+            await dump.end(on: pool)
+            withExtendedLifetime(permit) {}
+          }, cancel: { Task(executorPreference: tasks) { await dump.end(on: pool) } }))
     }
   }
 

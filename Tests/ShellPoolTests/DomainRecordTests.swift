@@ -70,6 +70,7 @@ private func read(_ text: String) throws -> DomainRecord? { try? DomainRecord(js
     record.guest?.scheduling = Scheduling(cpus: "0-3,^2", weight: 512, cap: 50)
     record.guest?.restarts = 7
     record.guest?.isUntold = true
+    record.guest?.isHeld = true
     #expect(try DomainRecord(json: try JSON(parsing: record.json.compact)) == record)
   }
 

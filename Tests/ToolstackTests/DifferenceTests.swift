@@ -105,6 +105,15 @@ import Xen
     #expect(Difference.between(wanted, actual) == [.restartDue(Self.guest)])
   }
 
+  @Test("a guest that nobody holds still any more goes on")
+  func forgotten() {
+    var wanted = wanted
+    wanted.guests[0].isForgotten = true
+    #expect(Difference.between(wanted, actual) == [.forgotten(Self.guest)])
+    wanted.guests[0].isEnding = true
+    #expect(Difference.between(wanted, actual).contains(.forgotten(Self.guest)) == false)
+  }
+
   @Test func whatIsToBeStartedIs() {
     var wanted = wanted
     let handle = Self.identity(9, 0xd0).handle

@@ -9,6 +9,8 @@ enum Difference: Hashable, Sendable {
   case stopped(DomainIdentity, GuestEnd)
   /// A guest stopped, is to be made again, and its back-off is over.
   case restartDue(DomainIdentity)
+  /// A guest stands still for somebody who is gone.
+  case forgotten(DomainIdentity)
   /// A guest that is to be started is not there, and what it waits for is.
   case unstarted(DomainHandle)
   /// A guest's destruction was begun and not finished.
@@ -55,6 +57,8 @@ struct WantedState: Sendable {
     var isRestartDue = false
     /// Its device page was changed, and nobody rang.
     var isUntold = false
+    /// Paused for a while by somebody who does not have it any more.
+    var isForgotten = false
   }
 
   var guests: [Domain] = []
@@ -103,6 +107,7 @@ extension Difference {
     guard let info = actual.domains[guest.identity], !info.isDying else {
       return [.stopped(guest.identity, .destroyed)]
     }
+    if guest.isForgotten { return [.forgotten(guest.identity)] }
     if guest.isRestartDue { return [.restartDue(guest.identity)] }
     if info.isShutdown { return guest.isStopped ? [] : [.stopped(guest.identity, GuestEnd(info.shutdownReason))] }
     return []

@@ -36,6 +36,7 @@ extension Toolstack {
     domain.isStopped = guest.stopped != nil
     domain.isRestartDue = guest.isRestartDue
     domain.isUntold = guest.isUntold
+    domain.isForgotten = guest.record.isHeld && guest.hold == nil
     domain.vifs = Set(guest.record.vifs.map(\.slot))
     for vif in guest.record.vifs where vif.lan == nil { domain.bridges[vif.slot] = vif.bridge }
     return domain
@@ -79,6 +80,7 @@ extension Toolstack {
     switch difference {
     case .stopped(let identity, let reason): try settle(identity, reason)
     case .restartDue(let identity): try restartStopped(identity)
+    case .forgotten(let identity): try letGo(identity)
     case .unstarted(let handle): try start(handle)
     case .unfinishedEnd(let identity): try finishEnd(identity)
     case .lostShell(let identity):

@@ -172,7 +172,7 @@ extension Difference: CustomStringConvertible {
   /// Whether mending it waits for the kernel, the hypervisor or the back-end.
   var takesLong: Bool {
     switch self {
-    case .stopped, .restartDue, .unstarted, .unfinishedEnd, .lostShell, .abandoned: true
+    case .stopped, .forgotten, .restartDue, .unstarted, .unfinishedEnd, .lostShell, .abandoned: true
     case .unserved, .unservedVif, .untold: true
     case .strangerServed, .strangerVif, .misplacedTap, .plainPort, .strayTap, .strayLog: false
     }
@@ -181,7 +181,7 @@ extension Difference: CustomStringConvertible {
   /// Whether a comparison of that scope would find it.
   func isSeen(by scope: Reconciler.Scope) -> Bool {
     switch self {
-    case .stopped, .restartDue, .unstarted, .unfinishedEnd, .lostShell, .abandoned: true
+    case .stopped, .forgotten, .restartDue, .unstarted, .unfinishedEnd, .lostShell, .abandoned: true
     case .misplacedTap, .plainPort, .strayTap: scope != .domains
     case .untold, .unserved, .strangerServed, .strangerVif, .unservedVif, .strayLog: scope == .everything
     }
@@ -191,6 +191,7 @@ extension Difference: CustomStringConvertible {
   var description: String {
     switch self {
     case .stopped(let identity, let reason): "guest in domain \(identity.domain) ended (\(reason.rawValue))"
+    case .forgotten(let identity): "let the guest in domain \(identity.domain) go on"
     case .restartDue(let identity): "make the guest in domain \(identity.domain) again"
     case .unstarted(let handle): "start guest \(handle.uuid)"
     case .unfinishedEnd(let identity): "destroy the guest in domain \(identity.domain)"
