@@ -11,7 +11,7 @@ struct Target: Sendable {
 
   static let all: [Target] = [
     elf, unpack, config, lifeCycle, devicePage, console, control, netlink, iptables, record, http, json, cni,
-    netavark,
+    netavark, dump,
   ]
 
   /// The target this program is called by the name of: one program serves them all.
