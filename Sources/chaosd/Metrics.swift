@@ -58,6 +58,7 @@ extension Edge {
     text.single("chaos_uploads", .gauge, "Uploads under way.", uploads.inUse)
     text.single("chaos_waits", .gauge, "Calls that wait for a guest.", waits.inUse)
     text.single("chaos_consoles", .gauge, "Consoles that are followed.", consoles.inUse)
+    text.single("chaos_dumps", .gauge, "Guests that stand still for a dump.", dumps.inUse)
     let load = pool.load
     text.single("chaos_blocking_threads", .gauge, "Threads for what blocks.", load.threads)
     text.single("chaos_blocking_busy", .gauge, "Of these, those that work.", load.busy)
