@@ -4,8 +4,8 @@ import ChaosAPI
 let commands: [Command] = [
   createCommand, listCommand, infoCommand, consoleCommand, logsCommand, pauseCommand,
   unpauseCommand, shutdownCommand, rebootCommand, restartCommand, renameCommand, setCommand, autostartOnCommand,
-  autostartOffCommand, destroyCommand, waitCommand, dumpCoreCommand, historyCommand, eventsCommand, topCommand, poolStatusCommand,
-  poolSetCommand,
+  autostartOffCommand, destroyCommand, waitCommand, dumpCoreCommand, historyCommand, eventsCommand, topCommand,
+  poolStatusCommand, poolSetCommand,
   poolDrainCommand, poolFillCommand, imageAddCommand, imageListCommand, imageRemoveCommand,
   vifAddCommand, vifRemoveCommand, vifListCommand, vifResetCommand, lanCreateCommand, lanListCommand,
   lanInfoCommand,

@@ -199,7 +199,9 @@ struct Routes: Router {
           contentType: "application/octet-stream", length: dump.length, stall: edge.limits.dumpStall,
           produce: { send in
             do {
-              while let bytes = try await pool.run({ blocking in try dump.next(blocking) }) { try await send(bytes) }
+              while let bytes = try await pool.run({ blocking in try dump.next(blocking) }) {
+                try await send(bytes)
+              }
             } catch {
               await dump.end(on: pool)
               throw error

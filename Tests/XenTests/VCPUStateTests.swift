@@ -6,7 +6,8 @@ import Testing
 @Suite struct VCPUStateTests {
   /// A record of an HVM context.
   private func record(_ type: UInt16, _ instance: UInt16, _ content: [UInt8], length: UInt32? = nil) -> [UInt8] {
-    let descriptor = hvm_save_descriptor(typecode: type, instance: instance, length: length ?? UInt32(content.count))
+    let descriptor = hvm_save_descriptor(
+      typecode: type, instance: instance, length: length ?? UInt32(content.count))
     return withUnsafeBytes(of: descriptor) { Array($0) } + content
   }
 
