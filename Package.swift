@@ -92,6 +92,8 @@ let package = Package(
         "Backends", "CDevicePage", "ChaosAPI", "ContainerNetwork", "CoreDump", "DevicePages", "DomainBuilder",
         "ImageStore", "NetworkAddresses", "ShellPool", "StateFiles", "Threads", "VirtualLAN", "Xen",
       ]),
+    // What chaos needs of a host.
+    room("HostChecks", ["Backends", "ChaosAPI", "StateFiles", "Threads", "VirtualLAN", "Xen"]),
     program("chaos", ["ChaosAPI", "CPosix"]),
     program("chaos-bench", ["ChaosAPI"]),
     program("chaos-backend", ["Backends", "CBackends", "Threads"]),
@@ -100,8 +102,8 @@ let package = Package(
     program(
       "chaosd",
       [
-        "Backends", "ChaosAPI", "ImageStore", "ShellPool", "StateFiles", "Threads", "Toolstack", "VirtualLAN",
-        "Xen",
+        "Backends", "ChaosAPI", "HostChecks", "ImageStore", "ShellPool", "StateFiles", "Threads", "Toolstack",
+        "VirtualLAN", "Xen",
         .product(name: "Logging", package: "swift-log"), .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOHTTP1", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
       ]),
@@ -117,6 +119,7 @@ let package = Package(
       of: "ContainerNetwork",
       ["CContainer", "ChaosAPI", "NetworkAddresses", "StateFiles", "VirtualLAN", "chaos-cni", "chaos-netavark"]),
     tests(of: "ChaosAPI", ["NetworkAddresses", "chaos"]),
+    tests(of: "HostChecks", ["ChaosAPI"]),
     tests(of: "StateFiles"),
     tests(of: "Threads"),
     tests(

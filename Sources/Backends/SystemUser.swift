@@ -20,3 +20,27 @@ public struct SystemUser {
         + " --shell /usr/sbin/nologin \(name)) or name another", errno: ENOENT)
   }
 }
+
+extension SystemUser {
+  public static func isThere(_ name: String) -> Bool {
+    do throws(BackendError) {
+      _ = try SystemUser(named: name)
+      return true
+    } catch {
+      return false
+    }
+  }
+}
+
+/// Groups by the account file: a static executable has no NSS.
+public enum SystemGroup {
+  /// Nil where there is none of that name.
+  public static func id(of name: String) -> gid_t? {
+    guard let file = fopen("/etc/group", "re") else { return nil }
+    defer { fclose(file) }
+    while let entry = fgetgrent(file) {
+      if String(cString: entry.pointee.gr_name) == name { return entry.pointee.gr_gid }
+    }
+    return nil
+  }
+}

@@ -37,11 +37,7 @@ public final class Capacity: Sendable {
 
   /// Whether dom0 has a fixed share of the memory. Without one all memory is dom0's, and another toolstack
   /// balloons it at will.
-  func dom0IsFixed() throws(XenError) -> (isFixed: Bool, pages: Int) {
-    let total = try hypervisor.hostMemory().totalPages
-    guard let dom0 = try hypervisor.info(of: .dom0) else { return (false, 0) }
-    return (dom0.maxPages < total, dom0.pages)
-  }
+  func dom0IsFixed() throws(XenError) -> (isFixed: Bool, pages: Int) { try hypervisor.dom0Memory() }
 
   /// Why dom0's memory must be fixed, in one line with the remedy.
   static let dom0Advice =

@@ -219,6 +219,13 @@ public final class Hypervisor: Sendable {
       totalPages: Int(info.total_pages), freePages: Int(info.free_pages), cpus: Int(info.cpus))
   }
 
+  /// What dom0 has, and whether that is a share of the memory that stays the same.
+  public func dom0Memory() throws(XenError) -> (isFixed: Bool, pages: Int) {
+    let total = try hostMemory().totalPages
+    guard let dom0 = try info(of: .dom0) else { return (false, 0) }
+    return (dom0.maxPages < total, dom0.pages)
+  }
+
   /// The hypervisor's version as `MAJOR.MINOR.EXTRA`.
   public func version() throws(XenError) -> String {
     counter.add(.hostInfo)

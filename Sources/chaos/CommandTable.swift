@@ -11,8 +11,7 @@ let commands: [Command] = [
   lanInfoCommand,
   lanDeleteCommand, lanAttachCommand, lanDetachCommand, lanPeerAddCommand, lanPeerRemoveCommand,
   lanPeerListCommand, evpnEnableCommand, evpnDisableCommand, evpnStatusCommand, hostCommand, healthCommand,
-  versionCommand,
-  completionCommand, helpCommand,
+  doctorCommand, versionCommand, completionCommand, helpCommand,
 ]
 
 /// Commands of several words share all but the last: what the group is about. A group inside another comes after
@@ -399,6 +398,27 @@ private let hostCommand = Command(
       command: "chaos host --format json | jq .freeMiB", comment: "Free memory, for a script.")
   ],
   run: host)
+
+private let doctorCommand = Command(
+  name: "doctor",
+  summary: "Say what is missing or set wrong on this host, and how to mend it.",
+  description: [
+    """
+    Looks at Xen, the kernel, networks, accounts, disks, chaosd and chaos-backend, changes nothing, and needs no chaosd \
+    that runs: the program of that name beside this one looks. For all of it, it needs root. The exit status is 1 when \
+    there is an error; warnings alone leave it 0.
+    """
+  ],
+  options: [
+    Option(name: "all", letter: "a", summary: "Say what is well, too."), formatOption, socketOption,
+  ],
+  examples: [
+    Example(command: "sudo chaos doctor", comment: "Each line that is not ok has one that mends it."),
+    Example(
+      command: "chaos doctor --format json | jq -r '.checks[] | select(.verdict == \"failed\").id'",
+      comment: "For a script."),
+  ],
+  run: doctor)
 
 private let versionCommand = Command(
   name: "version",

@@ -197,19 +197,9 @@ struct Daemon {
     return "\(folder)/\(name)"
   }
 
-  /// Reads the account files itself: a static executable has no NSS.
-  private static func group(named name: String) -> gid_t? {
-    guard let file = fopen("/etc/group", "re") else { return nil }
-    defer { fclose(file) }
-    while let entry = fgetgrent(file) {
-      if String(cString: entry.pointee.gr_name) == name { return entry.pointee.gr_gid }
-    }
-    return nil
-  }
-
   /// Opens the API to group chaos; until now the umask kept it root's.
   private static func openSocket(_ path: String) {
-    if let group = group(named: "chaos") {
+    if let group = SystemGroup.id(of: "chaos") {
       chown(path, 0, group)
       chmod(path, 0o660)
     } else {

@@ -17,11 +17,16 @@ struct DaemonOptions {
   var showsHelp = false
   var showsVersion = false
   var listsSteps = false
+  /// Look at the host instead of serving.
+  var examines = false
+  var wantsJSON = false
+  var showsAll = false
 
   static let help = """
     usage: chaosd [--socket PATH] [--backend PATH] [--backend-user NAME | --backend-as-root]
                   [--pool-budget MIB] [--dom0-weight N] [--max-connections N]
                   [--xen-interface VERSION]
+           chaosd --doctor [--format text|json] [--all] [--socket PATH] [--xen-interface VERSION]
 
     The chaos host daemon: keeps the pool of shells, runs guests' life cycle and serves the API.
     Needs root and a Xen dom0.
@@ -37,6 +42,10 @@ struct DaemonOptions {
       --xen-interface VERSION
                            speak this version of Xen's domctl interface (0x19), for a Xen later than this chaosd,
                            as if nothing else had changed; whether that is so, nobody has tried
+      --doctor             say what is missing or set wrong on this host, and how to mend it: what chaos doctor does.
+                           Changes nothing, and needs no chaosd that runs. Status 1 when there is an error
+      --format text|json   with --doctor: for people (the default) or for programs
+      --all                with --doctor: what is well, too
       --list-steps         print the steps of every operation, as CHAOS_CRASH_AT and CHAOS_TRACE know them
       --version            print the version
       --help               print this text
@@ -53,6 +62,14 @@ struct DaemonOptions {
       case "--help", "-h": showsHelp = true
       case "--version": showsVersion = true
       case "--list-steps": listsSteps = true
+      case "--doctor": examines = true
+      case "--all": showsAll = true
+      case "--format":
+        let text = try Self.value(of: argument, &rest)
+        guard text == "text" || text == "json" else {
+          throw UsageError(description: "--format: expected text or json: '\(text)'")
+        }
+        wantsJSON = text == "json"
       case "--socket": socket = try Self.value(of: argument, &rest)
       case "--backend-user": backendUser = try Self.value(of: argument, &rest)
       case "--backend-as-root": backendAsRoot = true
@@ -83,6 +100,9 @@ struct DaemonOptions {
         xenInterface = value
       default: throw UsageError(description: "unknown argument: '\(argument)'")
       }
+    }
+    if !examines, wantsJSON || showsAll {
+      throw UsageError(description: "\(wantsJSON ? "--format" : "--all"): only with --doctor")
     }
   }
 

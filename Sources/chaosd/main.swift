@@ -1,5 +1,6 @@
 import ChaosAPI
 import Glibc
+import HostChecks
 import Logging
 import Threads
 import Toolstack
@@ -31,6 +32,15 @@ if options.showsVersion {
 if options.listsSteps {
   for step in Toolstack.stepNames { print(step) }
   exit(0)
+}
+if options.examines {
+  let report = HostReport(
+    HostFacts.gather(version: Product.version, socket: options.socket, xenInterface: options.xenInterface))
+  print(
+    options.wantsJSON
+      ? String(decoding: report.json.pretty, as: UTF8.self) : report.text(isWhole: options.showsAll), terminator: ""
+  )
+  exit(report.errors.isEmpty ? 0 : 1)
 }
 
 let messages: MessageWriter

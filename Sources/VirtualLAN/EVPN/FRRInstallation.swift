@@ -28,7 +28,9 @@ public struct FRRInstallation: Sendable {
     self.systemctl = systemctl
   }
 
-  var isInstalled: Bool { access("\(programs)/bgpd", X_OK) == 0 && access("\(programs)/frrinit.sh", X_OK) == 0 }
+  public var isInstalled: Bool {
+    access("\(programs)/bgpd", X_OK) == 0 && access("\(programs)/frrinit.sh", X_OK) == 0
+  }
 
   /// - Throws: `EVPNError` of the kind `unavailable` when FRR is missing, `conflict` when it does not read
   ///   `frr.conf`.

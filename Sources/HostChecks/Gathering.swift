@@ -1,0 +1,282 @@
+import Backends
+import ChaosAPI
+import Glibc
+import StateFiles
+import Synchronization
+import Threads
+import VirtualLAN
+import Xen
+
+extension HostFacts {
+  /// Looks at this host. What does not answer within seconds is unknown: a disk, Xen and chaosd may stand still.
+  ///
+  /// - Parameters:
+  ///   - version: this program's.
+  ///   - socket: where chaosd listens.
+  ///   - xenInterface: the version that chaosd is told to speak; nil: what is known.
+  public static func gather(version: String, socket: String, xenInterface: UInt32?) -> HostFacts {
+    // Each is asked on a thread of its own, and all at once: the sum is as long as the longest.
+    let daemon = Question { Self.daemon(socket) }
+    let hypervisor = Question { Self.askXen(xenInterface) }
+    let filters = Question { Self.filters() }
+    let lans = Question { LANStore().loadAll() }
+    let spaces = HostCheck.Storage.allCases.map { storage in (storage, Question { Self.space(storage.folder) }) }
+    let domains = Question { StateFile.names(in: HostCheck.Storage.run.folder + "/domains").count }
+    let programs = Processes()
+    let xen = hypervisor.answer ?? .noAnswer
+    let content = lans.answer
+    return HostFacts(
+      version: version, hypervisor: Self.hypervisor, devices: Self.devices, xenInterface: xen.interface,
+      memory: xen.memory, missingModules: Self.missingModules(), hasCgroup2: Self.hasCgroup2,
+      bridgeFilters: filters.answer ?? .unknown("the kernel does not answer"),
+      frr: FRR(
+        lans: content?.lans.filter { $0.mode == .evpn }.map(\.name) ?? [],
+        isInstalled: FRRInstallation.standard.isInstalled, bgpdRuns: !programs.named("bgpd").isEmpty),
+      damagedLANs: content.map { $0.damaged.map(\.description) } ?? ["/etc/chaos/lans: the disk does not answer"],
+      hasGroup: SystemGroup.id(of: "chaos") != nil, hasBackendUser: SystemUser.isThere("chaos-backend"),
+      socket: Self.socket(socket),
+      spaces: Dictionary(
+        uniqueKeysWithValues: spaces.map {
+          ($0.0, $0.1.answer ?? .unknown("\($0.0.folder): the disk does not answer"))
+        }),
+      chaosd: programs.named("chaosd"), backend: programs.named("chaos-backend"),
+      daemon: daemon.answer ?? .found(.silent("nothing within \(Question<Daemon>.patience)")),
+      domains: domains.answer ?? 0, descriptors: Self.descriptors, podman: Self.podman)
+  }
+}
+
+/// What is asked on a thread of its own, which may never come back.
+private final class Question<Answer: Sendable>: Sendable {
+  static var patience: Duration { .seconds(5) }
+
+  private let result: Mutex<Answer?> = Mutex(nil)
+  private let begun = ContinuousClock.now
+
+  init(_ ask: @escaping @Sendable () -> Answer) {
+    do throws(BackgroundThread.Failure) {
+      try BackgroundThread.start(name: "chaos-doctor") { [self] in
+        let answer = ask()
+        result.withLock { $0 = answer }
+      }
+    } catch {
+      // A system without a thread to give gets no answer in time.
+    }
+  }
+
+  /// Nil where there is none in time.
+  var answer: Answer? {
+    while begun.duration(to: .now) < Self.patience {
+      if let answer = result.withLock({ $0 }) { return answer }
+      usleep(10_000)
+    }
+    return nil
+  }
+}
+
+// MARK: - Xen
+
+extension HostFacts {
+  private static var hypervisor: Hypervisor {
+    // Linux has it in dom0 only; every guest has the other.
+    if access("/sys/devices/system/xen_cpu", F_OK) == 0 { return .dom0 }
+    return contents("/sys/hypervisor/type")?.hasPrefix("xen") == true ? .guest : .none
+  }
+
+  private struct XenAnswer {
+    var interface: Fact<String?>
+    var memory: Fact<Memory>
+
+    static let noAnswer = XenAnswer(
+      interface: .unknown("Xen does not answer"), memory: .unknown("Xen does not answer"))
+  }
+
+  private static func askXen(_ wanted: UInt32?) -> XenAnswer {
+    guard geteuid() == 0 else {
+      return XenAnswer(interface: .unknown("only root may ask Xen"), memory: .unknown("only root may ask Xen"))
+    }
+    guard hypervisor == .dom0 else {
+      return XenAnswer(interface: .unknown("there is no Xen to ask"), memory: .unknown("there is no Xen to ask"))
+    }
+    do {
+      let xen = try Xen.Hypervisor(interface: wanted)
+      let dom0 = try xen.dom0Memory()
+      return XenAnswer(
+        interface: .found(nil),
+        memory: .found(
+          Memory(
+            dom0IsFixed: dom0.isFixed, dom0MiB: dom0.pages / 256, freeMiB: try xen.hostMemory().freePages / 256)))
+    } catch let error as HypervisorInterface.Unknown {
+      return XenAnswer(interface: .found(error.description), memory: .unknown("Xen's interface is not known"))
+    } catch {
+      return XenAnswer(interface: .unknown("\(error)"), memory: .unknown("\(error)"))
+    }
+  }
+
+  private static var devices: [String: Device] {
+    let paths = ["/dev/xen/privcmd", "/dev/xen/evtchn", "/dev/vhost-net", "/dev/net/tun"]
+    return Dictionary(uniqueKeysWithValues: paths.map { ($0, device($0)) })
+  }
+
+  private static func device(_ path: String) -> Device {
+    var status = stat()
+    guard stat(path, &status) == 0 else { return errno == ENOENT ? .missing : .unusable(systemText(errno)) }
+    guard status.st_mode & mode_t(S_IFMT) == mode_t(S_IFCHR) else { return .unusable("not a device") }
+    guard geteuid() == 0 else { return .ok }
+    let descriptor = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK)
+    guard descriptor >= 0 else { return .unusable(systemText(errno)) }
+    close(descriptor)
+    return .ok
+  }
+}
+
+// MARK: - The kernel
+
+extension HostFacts {
+  private static let neededModules = ["bridge", "vxlan", "veth"]
+
+  /// By what depmod and the kernel's build wrote down. A module that is loaded, or built in, is in /sys/module, or may
+  /// have no parameters there and is in modules.builtin.
+  private static func missingModules() -> Fact<[String]> {
+    let absent = neededModules.filter { access("/sys/module/\($0)", F_OK) != 0 }
+    if absent.isEmpty { return .found([]) }
+    var name = utsname()
+    uname(&name)
+    let release = withUnsafeBytes(of: name.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    let lists = ["modules.builtin", "modules.dep"].compactMap { contents("/lib/modules/\(release)/\($0)") }
+    if lists.isEmpty { return .found(absent) }
+    return .found(absent.filter { module in !lists.contains { $0.contains("/\(module).ko") } })
+  }
+
+  private static var hasCgroup2: Bool {
+    contents("/proc/self/mounts")?.contains(" /sys/fs/cgroup cgroup2 ") == true
+  }
+
+  private static func filters() -> Fact<[String]> {
+    do throws(NetlinkError) { return .found(try BridgeFilter.findings()) } catch { return .unknown("\(error)") }
+  }
+
+  private static var descriptors: Int {
+    var limit = rlimit()
+    getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    // Root's daemons raise it as far as the kernel allows.
+    guard geteuid() == 0, let most = contents("/proc/sys/fs/nr_open").flatMap({ Int(trimmed($0)) }) else {
+      return Int(clamping: limit.rlim_max)
+    }
+    return min(most, 1 << 20)
+  }
+}
+
+// MARK: - Storage
+
+extension HostFacts {
+  private static func space(_ folder: String) -> Fact<Space> {
+    var path = folder
+    var status = statvfs()
+    while statvfs(path, &status) != 0 {
+      let code = errno
+      // What is not there yet will be where the next above is.
+      guard code == ENOENT, let slash = path.lastIndex(of: "/") else {
+        return .unknown("\(path): \(systemText(code))")
+      }
+      path = slash == path.startIndex ? "/" : String(path[..<slash])
+    }
+    return .found(
+      Space(
+        path: path,
+        freeBytes: Int(clamping: UInt(status.f_bavail).multipliedReportingOverflow(by: UInt(status.f_frsize)).0),
+        freeFiles: status.f_files == 0 ? nil : Int(clamping: status.f_favail),
+        isReadOnly: status.f_flag & UInt(ST_RDONLY) != 0))
+  }
+
+}
+
+// MARK: - Daemons
+
+extension HostFacts {
+  private static func daemon(_ path: String) -> Fact<Daemon> {
+    guard geteuid() == 0 || access(path, R_OK | W_OK) == 0 || errno == ENOENT else {
+      return .unknown("\(path): \(systemText(errno))")
+    }
+    var client = ChaosClient(socketPath: path)
+    do throws(APIError) {
+      let version = try client.version().version
+      let checks = try client.health().checks.filter { $0.status != .ok }
+      return .found(
+        .answers(version: version, unwell: checks.map { "\($0.name): \($0.message ?? $0.status.rawValue)" }))
+    } catch {
+      return .found(.silent(error.message))
+    }
+  }
+
+  private static func socket(_ path: String) -> Socket? {
+    var status = stat()
+    guard stat(path, &status) == 0 else { return nil }
+    return Socket(
+      path: path, mode: Int(status.st_mode & 0o7777),
+      isChaosGroups: SystemGroup.id(of: "chaos").map { $0 == status.st_gid } ?? false)
+  }
+
+  private static var podman: Podman {
+    func isAny(_ paths: [String]) -> Bool { paths.contains { access($0, X_OK) == 0 } }
+    return Podman(
+      isInstalled: isAny(["/usr/bin/podman", "/usr/local/bin/podman"]),
+      hasNetavark: isAny([
+        "/usr/lib/podman/netavark", "/usr/libexec/podman/netavark", "/usr/local/libexec/podman/netavark",
+      ]),
+      hasCNIPlugin: isAny(
+        ["/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni", "/usr/local/libexec/cni"].map { $0 + "/chaos-cni" }),
+      hasNetavarkPlugin: isAny(
+        ["/usr/lib/netavark", "/usr/libexec/netavark", "/usr/local/lib/netavark"].map { $0 + "/chaos" }))
+  }
+}
+
+/// The processes of this host but this one, by their programs' names.
+private struct Processes {
+  private var byName: [String: [HostFacts.Process]] = [:]
+
+  init() {
+    for name in StateFile.names(in: "/proc") {
+      guard let id = Int(name), id != Int(getpid()), let program = link("/proc/\(name)/exe") else { continue }
+      let mark = " (deleted)"
+      let isOutdated = program.hasSuffix(mark)
+      let path = isOutdated ? String(program.dropLast(mark.count)) : program
+      let file = String(path.split(separator: "/").last ?? "")
+      byName[file, default: []].append(
+        HostFacts.Process(id: id, isOutdated: isOutdated, descriptors: Self.descriptors(id)))
+    }
+  }
+
+  func named(_ name: String) -> [HostFacts.Process] { byName[name] ?? [] }
+
+  /// `Max open files 1024 524288 files`: the soft limit (proc(5)).
+  private static func descriptors(_ id: Int) -> Int? {
+    let line = contents("/proc/\(id)/limits")?.split(separator: "\n").first { $0.hasPrefix("Max open files") }
+    return line?.split(separator: " ").dropFirst(3).first.flatMap { Int($0) }
+  }
+}
+
+// MARK: - Files of the kernel's
+
+private func contents(_ path: String) -> String? {
+  guard let file = fopen(path, "re") else { return nil }
+  defer { fclose(file) }
+  var bytes: [UInt8] = []
+  var part = [UInt8](repeating: 0, count: 64 << 10)
+  while true {
+    let count = fread(&part, 1, part.count, file)
+    if count == 0 { return ferror(file) == 0 ? String(decoding: bytes, as: UTF8.self) : nil }
+    bytes += part[..<count]
+  }
+}
+
+private func link(_ path: String) -> String? {
+  var buffer = [UInt8](repeating: 0, count: 4096)
+  let length = buffer.withUnsafeMutableBytes {
+    readlink(path, $0.baseAddress!.assumingMemoryBound(to: CChar.self), $0.count)
+  }
+  return length < 0 ? nil : String(decoding: buffer.prefix(length), as: UTF8.self)
+}
+
+private func trimmed(_ text: String) -> String { String(text.prefix { !$0.isWhitespace }) }
+
+private func systemText(_ code: Int32) -> String { String(cString: strerror(code)) }
