@@ -54,14 +54,22 @@ cni_network() {
 
 # lan_network NAME LAN ADDRESS/PREFIX: a network of Podman's on that LAN, whichever Podman this is, whose first container
 # gets the address.
-lan_network() {
+lan_network() { range_network "$1" "$2" "$3" "${3%/*}" "${3%/*}"; }
+
+# range_network NAME LAN SUBNET FIRST LAST: one that gives out the addresses from FIRST to LAST.
+range_network() {
   if [[ -x /usr/lib/podman/netavark ]]; then
-    podman network create --driver chaos --subnet "$3" --ip-range "${3%/*}-${3%/*}" --internal --opt "lan=$2" "$1" >/dev/null
+    podman network create --driver chaos --subnet "$3" --ip-range "$4-$5" --internal --opt "lan=$2" "$1" >/dev/null
   else
     cni_plugin chaos-cni
-    cni_network "$1" "{\"type\": \"chaos-cni\", \"lan\": \"$2\", \"address\": \"$3\"}"
+    cni_network "$1" "{\"type\": \"chaos-cni\", \"lan\": \"$2\", \"ipam\": {\"type\": \"host-local\",
+      \"ranges\": [[{\"subnet\": \"$3\", \"rangeStart\": \"$4\", \"rangeEnd\": \"$5\"}]]}}"
   fi
 }
+
+# What is left of containers that are gone: chaos's records, and addresses that CNI's manager has given out.
+container_records() { find /var/lib/chaos/cni -name '*.json' 2>/dev/null | wc -l; }
+address_reservations() { find /var/lib/cni/networks -type f -name '[0-9]*.*' 2>/dev/null | wc -l; }
 
 # A root file system of busybox alone, as a tar archive.
 busybox_archive() {

@@ -67,22 +67,6 @@ test_what_cannot_be_is_said_in_one_line() {
   nobody || fail "$(chaos lan info blue)"
 }
 
-test_many_containers_come_and_go() {
-  netavark_setup
-  podman_network red --subnet 10.5.0.0/16 --opt lan=blue
-  local left=${CHAOS_CONTAINERS:-10} batch pids
-  while ((left > 0)); do
-    pids=()
-    for batch in {1..10}; do podman_run "c$left-$batch" red & pids+=($!); done
-    wait "${pids[@]}"
-    expect_equal members 10 "$(lan blue '.members | length')"
-    podman rm -af -t 0 >/dev/null
-    nobody || fail "$(chaos lan info blue)"
-    left=$((left - 10))
-  done
-  expect_equal records 0 "$(records)"
-}
-
 test_containers_gone_without_a_teardown_are_forgotten() {
   netavark_setup
   podman_network red --subnet 10.5.0.0/24 --opt lan=blue

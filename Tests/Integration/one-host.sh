@@ -5,13 +5,17 @@ underlay=under0
 vtep=10.98.0.1
 
 lan_setup() {
+  lan_setup_underlay
+  lan_clean_up
+}
+
+lan_setup_underlay() {
   ip link add $underlay type dummy 2>/dev/null || :
   ip addr replace $vtep/24 dev $underlay
   ip -6 addr replace fd98::1/64 dev $underlay nodad
   ip link set $underlay up
   # It is where everything goes, so that LANs need not be told.
   ip route replace default dev $underlay
-  lan_clean_up
 }
 
 lan_clean_up() {
