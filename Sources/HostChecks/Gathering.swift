@@ -8,40 +8,67 @@ import VirtualLAN
 import Xen
 
 extension HostFacts {
+  /// What chaosd is told about this host.
+  public struct Settings: Sendable {
+    /// Where it listens.
+    public var socket: String
+    /// The version of Xen's interface that it speaks; nil: what is known.
+    public var xenInterface: UInt32?
+    /// Whom chaos-backend runs as; nil: root.
+    public var backendUser: String?
+
+    public init(socket: String, xenInterface: UInt32?, backendUser: String?) {
+      self.socket = socket
+      self.xenInterface = xenInterface
+      self.backendUser = backendUser
+    }
+  }
+
   /// Looks at this host. What does not answer within seconds is unknown: a disk, Xen and chaosd may stand still.
   ///
-  /// - Parameters:
-  ///   - version: this program's.
-  ///   - socket: where chaosd listens.
-  ///   - xenInterface: the version that chaosd is told to speak; nil: what is known.
-  public static func gather(version: String, socket: String, xenInterface: UInt32?) -> HostFacts {
+  /// - Parameter version: this program's.
+  public static func gather(version: String, _ settings: Settings) -> HostFacts {
+    let socket = settings.socket
     // Each is asked on a thread of its own, and all at once: the sum is as long as the longest.
     let daemon = Question { Self.daemon(socket) }
-    let hypervisor = Question { Self.askXen(xenInterface) }
+    let unwell = Question { Self.unwell(socket) }
+    let hypervisor = Question { Self.askXen(settings.xenInterface) }
     let filters = Question { Self.filters() }
     let lans = Question { LANStore().loadAll() }
+    let modules = Question { Modules() }
     let spaces = HostCheck.Storage.allCases.map { storage in (storage, Question { Self.space(storage.folder) }) }
-    let domains = Question { StateFile.names(in: HostCheck.Storage.run.folder + "/domains").count }
-    let programs = Processes()
+    let domains = Question { Self.domains }
+    let processes = Processes()
     let xen = hypervisor.answer ?? .noAnswer
     let content = lans.answer
+    let silence = "nothing within \(Question<Daemon>.patience)"
     return HostFacts(
-      version: version, hypervisor: Self.hypervisor, devices: Self.devices, xenInterface: xen.interface,
-      memory: xen.memory, missingModules: Self.missingModules(), hasCgroup2: Self.hasCgroup2,
-      bridgeFilters: filters.answer ?? .unknown("the kernel does not answer"),
+      version: version, hypervisor: Self.hypervisor, devices: Self.devices(modules.answer),
+      xenInterface: xen.interface, memory: xen.memory,
+      missingModules: modules.answer?.missing(Self.neededModules)
+        ?? .unknown("/lib/modules: the disk does not answer"),
+      hasCgroup2: Self.hasCgroup2, bridgeFilters: filters.answer ?? .unknown("the kernel does not answer"),
       frr: FRR(
         lans: content?.lans.filter { $0.mode == .evpn }.map(\.name) ?? [],
-        isInstalled: FRRInstallation.standard.isInstalled, bgpdRuns: !programs.named("bgpd").isEmpty),
+        isInstalled: FRRInstallation.standard.isInstalled, bgpdRuns: !processes.named("bgpd").isEmpty),
       damagedLANs: content.map { $0.damaged.map(\.description) } ?? ["/etc/chaos/lans: the disk does not answer"],
-      hasGroup: SystemGroup.id(of: "chaos") != nil, hasBackendUser: SystemUser.isThere("chaos-backend"),
-      socket: Self.socket(socket),
+      hasGroup: SystemGroup.id(of: "chaos") != nil, backendUser: settings.backendUser,
+      hasBackendUser: settings.backendUser.map(SystemUser.isThere) ?? true, socket: Self.socket(socket),
       spaces: Dictionary(
         uniqueKeysWithValues: spaces.map {
           ($0.0, $0.1.answer ?? .unknown("\($0.0.folder): the disk does not answer"))
         }),
-      chaosd: programs.named("chaosd"), backend: programs.named("chaos-backend"),
-      daemon: daemon.answer ?? .found(.silent("nothing within \(Question<Daemon>.patience)")),
-      domains: domains.answer ?? 0, descriptors: Self.descriptors, podman: Self.podman)
+      chaosd: processes.named("chaosd"), backend: processes.named("chaos-backend"),
+      daemon: daemon.answer ?? .found(.silent(silence)), unwell: unwell.answer ?? .unknown(silence),
+      domains: domains.answer ?? .unknown("/run/chaos does not answer"), descriptors: Self.descriptors,
+      podman: Self.podman)
+  }
+
+  /// What the chaosd that runs was started with; nil where none runs.
+  public static var argumentsOfChaosd: [String]? {
+    Processes().named("chaosd").first.flatMap { contents("/proc/\($0.id)/cmdline") }.map { line in
+      line.split(separator: "\0").dropFirst().map { String($0) }
+    }
   }
 }
 
@@ -112,16 +139,27 @@ extension HostFacts {
     }
   }
 
-  private static var devices: [String: Device] {
-    let paths = ["/dev/xen/privcmd", "/dev/xen/evtchn", "/dev/vhost-net", "/dev/net/tun"]
-    return Dictionary(uniqueKeysWithValues: paths.map { ($0, device($0)) })
+  private static func devices(_ modules: Modules?) -> [String: Device] {
+    let all = [
+      "/dev/xen/privcmd": "xen-privcmd", "/dev/xen/evtchn": "xen-evtchn", "/dev/vhost-net": "vhost_net",
+      "/dev/net/tun": "tun",
+    ]
+    return Dictionary(uniqueKeysWithValues: all.map { ($0, device($0, module: $1, modules)) })
   }
 
-  private static func device(_ path: String) -> Device {
+  private static func device(_ path: String, module: String, _ modules: Modules?) -> Device {
     var status = stat()
     guard stat(path, &status) == 0 else { return errno == ENOENT ? .missing : .unusable(systemText(errno)) }
     guard status.st_mode & mode_t(S_IFMT) == mode_t(S_IFCHR) else { return .unusable("not a device") }
-    guard geteuid() == 0 else { return .ok }
+    guard geteuid() == 0 else { return .unknown("\(path): only root may open it") }
+    // Opened, its module would be loaded.
+    if !Modules.isLoaded(module) {
+      switch modules?.isThere(module) {
+      case true?: return .ok
+      case false?: return .unusable("the kernel has no \(module), nor a module for it")
+      case nil: break
+      }
+    }
     let descriptor = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK)
     guard descriptor >= 0 else { return .unusable(systemText(errno)) }
     close(descriptor)
@@ -134,19 +172,6 @@ extension HostFacts {
 extension HostFacts {
   private static let neededModules = ["bridge", "vxlan", "veth"]
 
-  /// By what depmod and the kernel's build wrote down. A module that is loaded, or built in, is in /sys/module, or may
-  /// have no parameters there and is in modules.builtin.
-  private static func missingModules() -> Fact<[String]> {
-    let absent = neededModules.filter { access("/sys/module/\($0)", F_OK) != 0 }
-    if absent.isEmpty { return .found([]) }
-    var name = utsname()
-    uname(&name)
-    let release = withUnsafeBytes(of: name.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-    let lists = ["modules.builtin", "modules.dep"].compactMap { contents("/lib/modules/\(release)/\($0)") }
-    if lists.isEmpty { return .found(absent) }
-    return .found(absent.filter { module in !lists.contains { $0.contains("/\(module).ko") } })
-  }
-
   private static var hasCgroup2: Bool {
     contents("/proc/self/mounts")?.contains(" /sys/fs/cgroup cgroup2 ") == true
   }
@@ -155,14 +180,44 @@ extension HostFacts {
     do throws(NetlinkError) { return .found(try BridgeFilter.findings()) } catch { return .unknown("\(error)") }
   }
 
+  /// As chaosd does: raises this process's limit as far as it may.
   private static var descriptors: Int {
     var limit = rlimit()
-    getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-    // Root's daemons raise it as far as the kernel allows.
-    guard geteuid() == 0, let most = contents("/proc/sys/fs/nr_open").flatMap({ Int(trimmed($0)) }) else {
-      return Int(clamping: limit.rlim_max)
-    }
-    return min(most, 1 << 20)
+    let kind = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+    getrlimit(kind, &limit)
+    let most = max(limit.rlim_max, 1 << 20)
+    var raised = rlimit(rlim_cur: most, rlim_max: most)
+    return Int(clamping: setrlimit(kind, &raised) == 0 ? most : limit.rlim_max)
+  }
+}
+
+/// The kernel's modules, by what its build and depmod wrote down.
+private struct Modules: Sendable {
+  /// modules.builtin and modules.dep; empty where there are none.
+  private let lists: [String]
+
+  init() {
+    var name = utsname()
+    uname(&name)
+    let release = withUnsafeBytes(of: name.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    lists = ["modules.builtin", "modules.dep"].compactMap { contents("/lib/modules/\(release)/\($0)") }
+  }
+
+  /// What is built in may not be there.
+  static func isLoaded(_ module: String) -> Bool {
+    access("/sys/module/\(module.replacing("-", with: "_"))", F_OK) == 0
+  }
+
+  /// Nil where nobody wrote down what there is.
+  func isThere(_ module: String) -> Bool? {
+    lists.isEmpty ? nil : lists.contains { $0.contains("/\(module).ko") }
+  }
+
+  func missing(_ modules: [String]) -> Fact<[String]> {
+    let absent = modules.filter { !Self.isLoaded($0) }
+    if absent.isEmpty { return .found([]) }
+    if lists.isEmpty { return .unknown("the kernel that runs has no list of its modules in /lib/modules") }
+    return .found(absent.filter { isThere($0) == false })
   }
 }
 
@@ -171,6 +226,10 @@ extension HostFacts {
 extension HostFacts {
   private static func space(_ folder: String) -> Fact<Space> {
     var path = folder
+    var kind = stat()
+    // A link that leads nowhere, too.
+    let isTaken =
+      lstat(folder, &kind) == 0 && (stat(folder, &kind) != 0 || kind.st_mode & mode_t(S_IFMT) != mode_t(S_IFDIR))
     var status = statvfs()
     while statvfs(path, &status) != 0 {
       let code = errno
@@ -180,12 +239,14 @@ extension HostFacts {
       }
       path = slash == path.startIndex ? "/" : String(path[..<slash])
     }
-    return .found(
-      Space(
-        path: path,
-        freeBytes: Int(clamping: UInt(status.f_bavail).multipliedReportingOverflow(by: UInt(status.f_frsize)).0),
-        freeFiles: status.f_files == 0 ? nil : Int(clamping: status.f_favail),
-        isReadOnly: status.f_flag & UInt(ST_RDONLY) != 0))
+    var space = Space(
+      path: path,
+      freeBytes: Int(clamping: UInt(status.f_bavail).multipliedReportingOverflow(by: UInt(status.f_frsize)).0),
+      freeFiles: status.f_files == 0 ? nil : Int(clamping: status.f_favail),
+      isReadOnly: status.f_flag & UInt(ST_RDONLY) != 0)
+    space.isTaken = isTaken
+    if isTaken { space.path = folder }
+    return .found(space)
   }
 
 }
@@ -193,18 +254,33 @@ extension HostFacts {
 // MARK: - Daemons
 
 extension HostFacts {
-  private static func daemon(_ path: String) -> Fact<Daemon> {
-    guard geteuid() == 0 || access(path, R_OK | W_OK) == 0 || errno == ENOENT else {
-      return .unknown("\(path): \(systemText(errno))")
+  private static var domains: Fact<Int> {
+    let folder = HostCheck.Storage.run.folder + "/domains"
+    do throws(StateFile.Failure) { return .found(try StateFile.list(folder).count) } catch {
+      return .unknown(error.description)
     }
+  }
+
+  private static func daemon(_ path: String) -> Fact<Daemon> {
     var client = ChaosClient(socketPath: path)
     do throws(APIError) {
-      let version = try client.version().version
-      let checks = try client.health().checks.filter { $0.status != .ok }
-      return .found(
-        .answers(version: version, unwell: checks.map { "\($0.name): \($0.message ?? $0.status.rawValue)" }))
+      return .found(.answers(version: try client.version().version))
     } catch {
-      return .found(.silent(error.message))
+      switch error.code {
+      case .forbidden: return .unknown(error.message)
+      case .unavailable: return .found(.silent(error.message))
+      default: return .found(.strange(error.message))
+      }
+    }
+  }
+
+  private static func unwell(_ path: String) -> Fact<[String]> {
+    var client = ChaosClient(socketPath: path)
+    do throws(APIError) {
+      let checks = try client.health().checks.filter { $0.status != .ok }
+      return .found(checks.map { "\($0.name): \($0.message ?? $0.status.rawValue)" })
+    } catch {
+      return .unknown(error.message)
     }
   }
 
@@ -230,19 +306,19 @@ extension HostFacts {
   }
 }
 
-/// The processes of this host but this one, by their programs' names.
+/// The processes of this host but this one, by their names.
 private struct Processes {
   private var byName: [String: [HostFacts.Process]] = [:]
 
   init() {
     for name in StateFile.names(in: "/proc") {
-      guard let id = Int(name), id != Int(getpid()), let program = link("/proc/\(name)/exe") else { continue }
-      let mark = " (deleted)"
-      let isOutdated = program.hasSuffix(mark)
-      let path = isOutdated ? String(program.dropLast(mark.count)) : program
-      let file = String(path.split(separator: "/").last ?? "")
-      byName[file, default: []].append(
-        HostFacts.Process(id: id, isOutdated: isOutdated, descriptors: Self.descriptors(id)))
+      guard let id = Int(name), id != Int(getpid()), let program = contents("/proc/\(name)/comm") else { continue }
+      // Another that looks, as this one does.
+      if contents("/proc/\(name)/cmdline")?.split(separator: "\0").contains("--doctor") == true { continue }
+      byName[trimmed(program), default: []].append(
+        HostFacts.Process(
+          id: id, isOutdated: link("/proc/\(name)/exe").map { $0.hasSuffix(" (deleted)") },
+          descriptors: Self.descriptors(id)))
     }
   }
 

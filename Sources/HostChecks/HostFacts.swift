@@ -4,8 +4,7 @@ public enum Fact<Value: Sendable>: Sendable {
   case unknown(String)
 }
 
-/// What this host has of what chaos needs: plain values, gathered once (``HostFacts/gather(_:)``). Nothing is changed for
-/// that, and no module loaded.
+/// What this host has of what chaos needs: plain values, gathered once. Nothing is changed for that, and no module loaded.
 public struct HostFacts: Sendable {
   public enum Hypervisor: Sendable, Equatable {
     case none
@@ -20,6 +19,8 @@ public struct HostFacts: Sendable {
     case missing
     /// Not what it should be, or what the system said when it was opened.
     case unusable(String)
+    /// Why nobody tried.
+    case unknown(String)
   }
 
   public struct Memory: Sendable {
@@ -55,6 +56,8 @@ public struct HostFacts: Sendable {
     /// Nil where the file system does not count them.
     public var freeFiles: Int?
     public var isReadOnly: Bool
+    /// Something else than a folder is in its place.
+    public var isTaken = false
 
     public init(path: String, freeBytes: Int, freeFiles: Int?, isReadOnly: Bool) {
       self.path = path
@@ -66,12 +69,12 @@ public struct HostFacts: Sendable {
 
   public struct Process: Sendable, Equatable {
     public var id: Int
-    /// Its program's file was replaced or removed since it was started.
-    public var isOutdated: Bool
-    /// Files it may have open.
+    /// Its program's file was replaced or removed since it was started; nil where only root can see.
+    public var isOutdated: Bool?
+    /// Files it may have open; nil where only root can see.
     public var descriptors: Int?
 
-    public init(id: Int, isOutdated: Bool, descriptors: Int?) {
+    public init(id: Int, isOutdated: Bool?, descriptors: Int?) {
       self.id = id
       self.isOutdated = isOutdated
       self.descriptors = descriptors
@@ -80,8 +83,9 @@ public struct HostFacts: Sendable {
 
   /// What chaosd said.
   public enum Daemon: Sendable, Equatable {
-    /// With its version, and what its own health check finds: names and messages.
-    case answers(version: String, unwell: [String])
+    case answers(version: String)
+    /// What it said is no answer that this program understands.
+    case strange(String)
     /// Why it did not.
     case silent(String)
   }
@@ -131,6 +135,8 @@ public struct HostFacts: Sendable {
   /// Files of LANs that cannot be used, and why.
   public var damagedLANs: [String]
   public var hasGroup: Bool
+  /// The user that chaos-backend is to run as; nil: root.
+  public var backendUser: String?
   public var hasBackendUser: Bool
   public var socket: Socket?
   /// By what is kept there.
@@ -138,8 +144,10 @@ public struct HostFacts: Sendable {
   public var chaosd: [Process]
   public var backend: [Process]
   public var daemon: Fact<Daemon>
+  /// What chaosd's own health check finds: names and messages.
+  public var unwell: Fact<[String]>
   /// Records of guests and shells.
-  public var domains: Int
+  public var domains: Fact<Int>
   /// Files that a process may have open when it is started here.
   public var descriptors: Int
   public var podman: Podman

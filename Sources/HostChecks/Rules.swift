@@ -51,6 +51,7 @@ extension Rule {
         .failed(
           "\(path) is missing", remedy: "modprobe \(module) && echo \(module) >/etc/modules-load.d/chaos-\(id).conf"
         )
+      case .unknown(let why)?: .unknown(why)
       case .unusable(let why)?:
         .failed("\(path): \(why)", remedy: "rm -f \(path), then modprobe -r \(module); modprobe \(module)")
       }
@@ -101,7 +102,8 @@ extension Rule {
 
   private static let descriptors = Rule("descriptors", .warning, "a process may have enough files open") { facts in
     // chaos-backend has 9 for a guest with a vif.
-    let least = facts.backend.first?.descriptors ?? facts.chaosd.first?.descriptors ?? facts.descriptors
+    let limits = (facts.backend + facts.chaosd).compactMap(\.descriptors)
+    let least = limits.min() ?? facts.descriptors
     if least >= 10_000 { return .ok }
     return .failed(
       "\(least) files may be open at once, enough for \(least / 9) guests",
@@ -116,10 +118,17 @@ extension Rule {
 extension Rule {
   private static let bridgeFilter = Rule("bridge-filter", .warning, "frames cross bridges") { facts in
     facts.bridgeFilters.judged { findings in
-      guard let first = findings.first else { return .ok }
+      if findings.isEmpty { return .ok }
       // Each says what to do behind its first colon.
-      guard let colon = first.firstRange(of: ": ") else { return .failed(first, remedy: "see docs/lan.md") }
-      return .failed(String(first[..<colon.lowerBound]), remedy: String(first[colon.upperBound...]))
+      let parts = findings.map { finding in
+        let colon = finding.firstRange(of: ": ")
+        return (
+          finding[..<(colon?.lowerBound ?? finding.endIndex)], finding[(colon?.upperBound ?? finding.endIndex)...]
+        )
+      }
+      return .failed(
+        parts.map(\.0).joined(separator: "; "),
+        remedy: parts.map(\.1).filter { !$0.isEmpty }.joined(separator: "; "))
     }
   }
 
@@ -159,10 +168,10 @@ extension Rule {
   }
 
   private static let backendUser = Rule("backend-user", .error, "user chaos-backend is there") { facts in
-    if facts.hasBackendUser { return .ok }
+    guard let user = facts.backendUser, !facts.hasBackendUser else { return .ok }
     return .failed(
-      "there is no user chaos-backend, as which chaos-backend runs",
-      remedy: "useradd --system --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin chaos-backend")
+      "there is no user \(user), as which chaos-backend is to run",
+      remedy: "useradd --system --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin \(user)")
   }
 
   /// Bytes and files that are left for records and the like.
@@ -172,6 +181,10 @@ extension Rule {
   private static func space(_ storage: HostCheck.Storage) -> Rule {
     Rule("space-\(storage.rawValue)", .error, "\(storage.folder) has room") { facts in
       (facts.spaces[storage] ?? .unknown("nobody looked")).judged { space in
+        if space.isTaken {
+          return .failed(
+            "\(space.path) is no folder", remedy: "mv \(space.path) \(space.path).away; restart chaosd")
+        }
         if space.isReadOnly {
           return .failed("\(space.path) is read-only", remedy: "mount -o remount,rw the file system it is on")
         }
@@ -195,59 +208,83 @@ extension Rule {
 extension Rule {
   private static let daemon = Rule("chaosd", .error, "chaosd answers") { facts in
     facts.daemon.judged { daemon in
-      guard case .silent(let why) = daemon else { return .ok }
-      guard let process = facts.chaosd.first else {
-        return .failed("chaosd does not run", remedy: "systemctl start chaosd (without systemd: chaosd &)")
+      switch daemon {
+      case .answers: .ok
+      case .strange(let why):
+        .failed("what answers is no chaosd of this version: \(why)", remedy: "restart chaosd; guests do not notice")
+      case .silent(let why): silent(why, facts.chaosd.first)
       }
-      return .failed(
-        "chaosd (process \(process.id)) does not answer: \(why)",
-        remedy: "kill -CONT \(process.id); if that is not it, kill -9 \(process.id) and start chaosd: guests run on"
-      )
     }
+  }
+
+  private static func silent(_ why: String, _ process: HostFacts.Process?) -> HostCheck.Verdict {
+    guard let process else {
+      return .failed("chaosd does not run: \(why)", remedy: "systemctl start chaosd (without systemd: chaosd &)")
+    }
+    return .failed(
+      "chaosd (process \(process.id)) does not answer: \(why)",
+      remedy: "kill -CONT \(process.id); if that is not it, kill -9 \(process.id) and start chaosd: guests run on")
+  }
+
+  private static func outdated(
+    _ processes: [HostFacts.Process], _ failed: (HostFacts.Process) -> HostCheck.Verdict
+  ) -> HostCheck.Verdict {
+    if let process = processes.first(where: { $0.isOutdated == true }) { return failed(process) }
+    return processes.contains { $0.isOutdated == nil } ? .unknown("only root may see what a process runs") : .ok
   }
 
   private static let daemonProgram = Rule("chaosd-program", .warning, "chaosd is the program that is installed") {
     facts in
-    guard let process = facts.chaosd.first(where: \.isOutdated) else { return .ok }
-    return .failed(
-      "chaosd (process \(process.id)) runs a program that was replaced since",
-      remedy: "systemctl restart chaosd (without systemd: kill \(process.id), then chaosd &); guests do not notice")
+    outdated(facts.chaosd) { process in
+      .failed(
+        "chaosd (process \(process.id)) runs a program that was replaced since",
+        remedy:
+          "systemctl restart chaosd (without systemd: kill \(process.id), then chaosd &); guests do not notice")
+    }
   }
 
   private static let daemonVersion = Rule("chaosd-version", .warning, "chaosd is of this version") { facts in
-    guard case .found(.answers(let version, _)) = facts.daemon, version != facts.version else { return .ok }
+    guard case .found(.answers(let version)) = facts.daemon else { return .unknown("chaosd does not say") }
+    if version == facts.version { return .ok }
     return .failed(
       "chaosd is version \(version), this program \(facts.version)",
       remedy: "restart chaosd, or install one version of both: type -a chaosd chaos")
   }
 
   private static let socket = Rule("socket", .warning, "the API's socket is group chaos's") { facts in
-    guard let socket = facts.socket, facts.hasGroup else { return .ok }
-    if socket.isChaosGroups && socket.mode & 0o777 == 0o660 { return .ok }
+    guard let socket = facts.socket else { return .unknown("there is no socket") }
+    if !facts.hasGroup || socket.isChaosGroups && socket.mode & 0o777 == 0o660 { return .ok }
     return .failed(
       "\(socket.path) is not group chaos's alone (mode \(String(socket.mode & 0o777, radix: 8)))",
       remedy: "chgrp chaos \(socket.path) && chmod 660 \(socket.path)")
   }
 
   private static let health = Rule("health", .error, "chaosd finds all well") { facts in
-    guard case .found(.answers(_, let unwell)) = facts.daemon, let first = unwell.first else { return .ok }
-    return .failed(first, remedy: "chaos health says more; the messages of chaosd say why (journalctl -u chaosd)")
+    facts.unwell.judged { unwell in
+      if unwell.isEmpty { return .ok }
+      return .failed(
+        unwell.joined(separator: "; "),
+        remedy: "the messages of chaosd say why (journalctl -u chaosd); chaos health")
+    }
   }
 
   private static let backend = Rule("chaos-backend", .error, "chaos-backend serves the guests") { facts in
-    if facts.domains == 0 || !facts.backend.isEmpty { return .ok }
-    return .failed(
-      "chaos-backend does not run, so that guests have no network",
-      remedy: "start chaosd, which starts it; why it ended may stand in /var/log/chaos/chaos-backend.log")
+    facts.domains.judged { domains in
+      if domains == 0 || !facts.backend.isEmpty { return .ok }
+      return .failed(
+        "chaos-backend does not run, so that guests have no network",
+        remedy: "start chaosd, which starts it; why it ended may stand in /var/log/chaos/chaos-backend.log")
+    }
   }
 
   private static let backendProgram = Rule(
     "backend-program", .warning, "chaos-backend is the program that is installed"
   ) { facts in
-    guard let process = facts.backend.first(where: \.isOutdated) else { return .ok }
-    return .failed(
-      "chaos-backend (process \(process.id)) runs a program that was replaced since",
-      remedy: "kill \(process.id): chaosd starts the new one, and guests lose packets for a moment")
+    outdated(facts.backend) { process in
+      .failed(
+        "chaos-backend (process \(process.id)) runs a program that was replaced since",
+        remedy: "kill \(process.id): chaosd starts the new one, and guests lose packets for a moment")
+    }
   }
 }
 

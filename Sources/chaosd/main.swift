@@ -1,6 +1,5 @@
 import ChaosAPI
 import Glibc
-import HostChecks
 import Logging
 import Threads
 import Toolstack
@@ -33,15 +32,7 @@ if options.listsSteps {
   for step in Toolstack.stepNames { print(step) }
   exit(0)
 }
-if options.examines {
-  let report = HostReport(
-    HostFacts.gather(version: Product.version, socket: options.socket, xenInterface: options.xenInterface))
-  print(
-    options.wantsJSON
-      ? String(decoding: report.json.pretty, as: UTF8.self) : report.text(isWhole: options.showsAll), terminator: ""
-  )
-  exit(report.errors.isEmpty ? 0 : 1)
-}
+if options.examines { examine(options) }
 
 let messages: MessageWriter
 do throws(BackgroundThread.Failure) { messages = try MessageWriter() } catch { fail("\(error)", status: 1) }

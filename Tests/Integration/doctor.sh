@@ -2,8 +2,10 @@
 
 # found: the checks that failed, in their order.
 found() { chaos doctor --format json | jq -r '[.checks[] | select(.verdict == "failed").id] | join(" ")'; }
-# What the box is not like a host in: said once, so that each test says what it adds.
-before() { [[ ${usual+set} ]] || usual=$(found); }
+# What the box is not like a host in, so that each test says what it adds.
+usual=$(found)
+# What is broken from here on is mended, whatever comes of the test.
+before() { trap mend_host EXIT; }
 # finds ID [PATTERN]: it fails beside what failed before, and says something that matches.
 finds() {
   local id=$1 said expected
@@ -15,6 +17,24 @@ finds() {
   said=$(jq -r --arg id "$id" '.checks[] | select(.id == $id) | "\(.found)\nmend: \(.remedy)"' <<<"$said")
   [[ $said =~ ${2:-.} ]] || fail "$id says: $said"
 }
+# Whatever a test broke and did not mend, having failed.
+mend_host() {
+  local path
+  for path in /dev/vhost-net /dev/net/tun /dev/xen/evtchn /var/lib/chaos; do
+    [[ ! -e $path.away ]] || { rm -rf $path; mv $path.away $path; }
+  done
+  for path in /var/log/chaos /var/lib/chaos /etc/chaos /usr/lib/frr/bgpd; do
+    mountpoint -q $path && umount $path
+  done
+  mountpoint -q /sys/fs/cgroup || mount -t cgroup2 cgroup2 /sys/fs/cgroup
+  [[ ! -e /tmp/passwd ]] || mv /tmp/group /tmp/passwd /etc/
+  rm -f "${plugged[@]}" /etc/chaos/lans/torn.json
+  pkill -CONT -x chaosd
+  iptables -P FORWARD ACCEPT
+  daemon_answers || start_chaosd
+}
+plugged=()
+
 same() { expect_equal 'checks that fail afterwards' "$usual" "$(found)"; }
 
 # The box has chaos's plug-ins where Podman does not look, unless a test put them there.
@@ -27,11 +47,10 @@ plug_in() {
     plugged+=("$place")
   done
 }
-plugged=()
 
 test_host_without_faults_has_none() {
   plug_in
-  trap 'rm -f "${plugged[@]}"' EXIT
+  trap mend_host EXIT
   expect_equal faults '' "$(found)"
   chaos doctor >/tmp/doctor
   expect_equal lines 1 "$(wc -l </tmp/doctor)"
@@ -47,7 +66,6 @@ test_host_without_faults_has_none() {
 
 test_podman_without_plug_ins_is_found() {
   plug_in
-  trap 'rm -f "${plugged[@]}"' EXIT
   before
   # Those of a package, or of another test, are not this test's to move.
   ((${#plugged[@]} == 2)) || return 0
@@ -73,13 +91,12 @@ test_missing_devices_are_found() {
 test_missing_accounts_are_found() {
   before
   cp /etc/group /etc/passwd /tmp/
-  trap 'cp /tmp/group /tmp/passwd /etc/' EXIT
   sed -i '/^chaos:/d' /etc/group
   finds group 'groupadd'
   cp /tmp/group /etc/group
   sed -i '/^chaos-backend:/d' /etc/passwd
   finds backend-user 'useradd'
-  cp /tmp/passwd /etc/passwd
+  mv /tmp/group /tmp/passwd /etc/
   same
 }
 
@@ -94,7 +111,21 @@ test_disks_without_room_are_found() {
     finds "space-${folder%%:*}" 'read-only'
     umount "${folder#*:}"
   done
+  mv /var/lib/chaos /var/lib/chaos.away
+  ln -s /nowhere /var/lib/chaos
+  finds space-state 'is no folder'
+  rm /var/lib/chaos
+  mv /var/lib/chaos.away /var/lib/chaos
   same
+}
+
+test_what_only_root_may_see_is_unknown_to_others() {
+  before
+  said=$(setpriv --reuid 65534 --regid 65534 --clear-groups "$(command -v chaosd)" --doctor --format json)
+  expect_equal 'what fails for others' "$usual" "$(jq -r '[.checks[] | select(.verdict == "failed").id] | join(" ")' <<<"$said")"
+  for id in tun vhost-net dom0-memory chaosd health chaosd-program chaos-backend; do
+    expect_equal "$id" unknown "$(jq -r --arg id $id '.checks[] | select(.id == $id).verdict' <<<"$said")"
+  done
 }
 
 test_chaosd_that_does_not_answer_is_found() {
@@ -185,7 +216,7 @@ test_lan_without_its_frr_is_found() {
   before
   [[ -x /usr/lib/frr/bgpd ]] || fail 'the box has no FRR'
   chaos lan create red --mode evpn --vtep 10.1.0.1 >/dev/null
-  trap 'chaos lan delete red' EXIT
+  trap 'mend_host; chaos lan delete red' EXIT
   pidof bgpd >/dev/null || finds frr 'bgpd does not run'
   mount --bind /dev/null /usr/lib/frr/bgpd
   finds frr 'not installed'
