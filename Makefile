@@ -38,7 +38,10 @@ help:
 demo: packages build images
 	box/demo
 
-test: packages lint unit fuzz-short build images deb integration
+test: packages lint unit
+	@# The fuzz targets' modules are compiled one after another: beside them is a processor for the rest.
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target fuzz-short deb
+	@$(MAKE) --no-print-directory integration
 
 unit:
 	Tests/unit

@@ -92,11 +92,12 @@ private final class Question<Answer: Sendable>: Sendable {
 
   /// Nil where there is none in time.
   var answer: Answer? {
-    while begun.duration(to: .now) < Self.patience {
+    while true {
+      // Once at least: the time may have gone by waiting for others.
       if let answer = result.withLock({ $0 }) { return answer }
+      if begun.duration(to: .now) >= Self.patience { return nil }
       usleep(10_000)
     }
-    return nil
   }
 }
 

@@ -56,13 +56,13 @@ final class RequestMetrics: Sendable {
 enum RouteTemplate {
   private static let names = ["guests": "{ref}", "lans": "{name}", "images": "{name}"]
   private static let words: Set<String> = [
-    "version", "host", "counters", "metrics", "health", "guests", "lans", "images", "pool", "evpn", "pause",
-    "unpause",
-    "shutdown", "wait", "log", "console", "vifs", "peers", "interfaces", "flavours", "drain", "fill",
+    "version", "host", "counters", "metrics", "health", "stats", "events", "guests", "lans", "images", "pool", "evpn",
+    "pause", "unpause", "shutdown", "reboot", "restart", "rename", "wait", "log", "console", "dump", "vifs", "reset",
+    "peers", "interfaces", "flavours", "drain", "fill",
   ]
 
   static func of(_ path: [String]) -> String {
-    guard path.first == "v1", (2...5).contains(path.count) else { return "other" }
+    guard path.first == "v1", (2...6).contains(path.count) else { return "other" }
     var template = "/v1"
     for (index, part) in path.enumerated().dropFirst() {
       switch (index, names[path[1]]) {

@@ -54,7 +54,14 @@ cni_network() {
 
 # lan_network NAME LAN ADDRESS/PREFIX: a network of Podman's on that LAN, whichever Podman this is, whose first container
 # gets the address.
-lan_network() { range_network "$1" "$2" "$3" "${3%/*}" "${3%/*}"; }
+lan_network() {
+  if [[ -x /usr/lib/podman/netavark ]]; then
+    range_network "$1" "$2" "$3" "${3%/*}" "${3%/*}"
+  else
+    cni_plugin chaos-cni
+    cni_network "$1" "{\"type\": \"chaos-cni\", \"lan\": \"$2\", \"address\": \"$3\"}"
+  fi
+}
 
 # range_network NAME LAN SUBNET FIRST LAST: one that gives out the addresses from FIRST to LAST.
 range_network() {

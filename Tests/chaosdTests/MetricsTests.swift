@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @testable import chaosd
@@ -49,6 +50,22 @@ import Testing
   func pathsHaveFewTemplates(path: String, template: String) {
     let parts = path.split(separator: "/", omittingEmptySubsequences: false).dropFirst().map(String.init)
     #expect(RouteTemplate.of(parts) == template)
+  }
+
+  @Test("every path of the document is told apart")
+  func documentedPaths() throws {
+    let document = try String(
+      contentsOf: URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent(
+        "../../docs/api/openapi.yaml"), encoding: .utf8)
+    let paths = document.split(separator: "\n").filter { $0.hasPrefix("  /v1/") }.map { $0.dropFirst(2).dropLast() }
+    #expect(paths.count > 30)
+    for path in paths {
+      let names = path.split(separator: "/").map { $0.hasPrefix("{") ? "a" : String($0) }
+      let template = ["{index}", "{address}", "{interface}"].reduce(String(path)) { template, element in
+        template.replacingOccurrences(of: element, with: "{element}")
+      }
+      #expect(RouteTemplate.of(names) == template)
+    }
   }
 
   @Test func requestsAreCounted() async throws {
