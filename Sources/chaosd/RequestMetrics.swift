@@ -56,9 +56,9 @@ final class RequestMetrics: Sendable {
 enum RouteTemplate {
   private static let names = ["guests": "{ref}", "lans": "{name}", "images": "{name}"]
   private static let words: Set<String> = [
-    "version", "host", "counters", "metrics", "health", "stats", "events", "guests", "lans", "images", "pool", "evpn",
-    "pause", "unpause", "shutdown", "reboot", "restart", "rename", "wait", "log", "console", "dump", "vifs", "reset",
-    "peers", "interfaces", "flavours", "drain", "fill",
+    "version", "host", "counters", "metrics", "health", "stats", "events", "guests", "lans", "images", "pool",
+    "evpn", "pause", "unpause", "shutdown", "reboot", "restart", "rename", "wait", "log", "console", "dump",
+    "vifs", "reset", "peers", "interfaces", "flavours", "drain", "fill",
   ]
 
   static func of(_ path: [String]) -> String {

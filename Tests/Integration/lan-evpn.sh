@@ -111,8 +111,8 @@ test_guests_keep_talking_while_bgpd_is_away() {
     sleep 2
     on $victim 'kill -9 $(pidof bgpd)'
     # watchfrr starts it again; sessions and routes come back.
-    wait_on 1 120 'established 2'
-    for host in 2 3; do wait_on $host 120 'established 1'; done
+    wait_on 1 300 'established 2'
+    for host in 2 3; do wait_on $host 300 'established 1'; done
     for host in 1 2 3; do
       on $host 'for other in 1 2 3; do
           wait_until 120 grep -q "packet loss" /tmp/pings.$other
