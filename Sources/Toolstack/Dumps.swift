@@ -32,7 +32,7 @@ public final class GuestDump: Sendable {
     do {
       return try stream.withLock { stream in
         try stream.next { frames in
-          guard !hold.isBroken, let info = try toolstack.hypervisor.info(of: identity), !info.isDying else {
+          guard held.hold === hold, let info = try toolstack.hypervisor.info(of: identity), !info.isDying else {
             throw APIError(.wrongState, "guest '\(guest)' ended while it was dumped")
           }
           let copied = try toolstack.hypervisor.copy(

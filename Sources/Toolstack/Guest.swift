@@ -128,7 +128,7 @@ final class Guest: Sendable {
     }
   }
 
-  /// Set on the guest's queue.
+  /// Whoever had another has none any more.
   var hold: GuestHold? {
     get { facts.withLock { $0.hold } }
     set { facts.withLock { $0.hold = newValue } }
@@ -141,12 +141,7 @@ final class Guest: Sendable {
   }
 
   /// Ends a hold, whoever has it: the guest is to be destroyed.
-  func breakHold() {
-    facts.withLock { facts in
-      facts.hold?.breakOff()
-      facts.hold = nil
-    }
-  }
+  func breakHold() { hold = nil }
 
   var isEnding: Bool { facts.withLock { $0.isEnding } }
 

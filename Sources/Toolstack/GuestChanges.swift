@@ -1,6 +1,7 @@
 import ChaosAPI
 import Glibc
 import ShellPool
+import StateFiles
 import Threads
 import Xen
 
@@ -60,11 +61,16 @@ extension Toolstack {
   private func commit(_ record: GuestRecord, of guest: Guest) throws {
     if record.autostart || guest.record.autostart { try setWanted(record, guest.shell) }
     do {
-      try records.write(guest.domainRecord(.guest, record))
+      try write(record, of: guest)
     } catch {
       if record.autostart || guest.record.autostart { try setWanted(guest.record, guest.shell) }
       throw error
     }
+  }
+
+  /// Writes a changed record of a guest that is there, and nothing else.
+  func write(_ record: GuestRecord, of guest: Guest) throws(StateFile.Failure) {
+    try records.write(guest.domainRecord(.guest, record))
     guest.replace(record: record)
   }
 }

@@ -1,6 +1,5 @@
 import ChaosAPI
 import ShellPool
-import Synchronization
 import Threads
 import Xen
 
@@ -12,13 +11,8 @@ import Xen
 final class GuestHold: Sendable {
   /// What is done with it: `being dumped`.
   let purpose: String
-  private let broken = Atomic<Bool>(false)
 
   init(purpose: String) { self.purpose = purpose }
-
-  var isBroken: Bool { broken.load(ordering: .relaxed) }
-
-  func breakOff() { broken.store(true, ordering: .relaxed) }
 }
 
 extension Toolstack {
@@ -49,8 +43,7 @@ extension Toolstack {
   private func holdStill(_ guest: Guest) throws {
     var record = guest.record
     record.isHeld = true
-    try records.write(guest.domainRecord(.guest, record))
-    guest.replace(record: record)
+    try write(record, of: guest)
     do {
       try hypervisor.pause(guest.shell.domain)
     } catch {
@@ -91,16 +84,13 @@ extension Toolstack {
     var record = guest.record
     record.isHeld = false
     // It may run again by now: should this not be written, the next look finds nothing to unpause, and writes it.
-    try records.write(guest.domainRecord(.guest, record))
-    guest.replace(record: record)
+    try write(record, of: guest)
   }
 
   /// Lets all guests that are held go on: this daemon ends.
   public func releaseAll(_ blocking: borrowing Blocking) {
     for guest in registry.guests {
-      guard let hold = guest.hold else { continue }
-      hold.breakOff()
-      release(hold, of: guest, blocking)
+      if let hold = guest.hold { release(hold, of: guest, blocking) }
     }
   }
 }

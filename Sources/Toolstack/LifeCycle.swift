@@ -94,8 +94,7 @@ extension Toolstack {
   private func keepPaused(_ guest: Guest) throws {
     var record = guest.record
     record.isHeld = false
-    try records.write(guest.domainRecord(.guest, record))
-    guest.replace(record: record)
+    try write(record, of: guest)
     journal.note(.paused, guest)
   }
 

@@ -154,8 +154,7 @@ extension Toolstack {
       changed.vifs = (changed.vifs + [record]).sorted { $0.slot < $1.slot }
       changed.isUntold = true
       // From here on the vif is the guest's; after a kill the page is written at the next start.
-      try procedure.step(.record) { try records.write(guest.domainRecord(.guest, changed)) }
-      guest.replace(record: changed)
+      try procedure.step(.record) { try write(changed, of: guest) }
     } catch {
       procedure.rollBack()
       throw error
@@ -192,8 +191,7 @@ extension Toolstack {
     changed.vifs.removeAll { $0.slot == vif.slot }
     changed.isUntold = true
     // From here on the guest lacks it; after a kill the rest follows at the next start.
-    try procedure.step(.record) { try records.write(guest.domainRecord(.guest, changed)) }
-    guest.replace(record: changed)
+    try procedure.step(.record) { try write(changed, of: guest) }
     try procedure.step(.writePage) {
       if let generation = tellNow(guest) { awaitSeen(generation, by: guest) }
     }
