@@ -60,13 +60,13 @@ extension HostFacts {
         }),
       chaosd: processes.named("chaosd"), backend: processes.named("chaos-backend"),
       daemon: daemon.answer ?? .found(.silent(silence)), unwell: unwell.answer ?? .unknown(silence),
-      domains: domains.answer ?? .unknown("/run/chaos does not answer"), descriptors: Self.descriptors,
+      domains: domains.answer ?? .unknown("/run/chaos does not answer"), descriptors: DescriptorLimit.raise(),
       podman: Self.podman)
   }
 
   /// What the chaosd that runs was started with; nil where none runs.
   public static var argumentsOfChaosd: [String]? {
-    Processes().named("chaosd").first.flatMap { contents("/proc/\($0.id)/cmdline") }.map { line in
+    Processes().named("chaosd").first.flatMap { KernelFile.text("/proc/\($0.id)/cmdline") }.map { line in
       line.split(separator: "\0").dropFirst().map { String($0) }
     }
   }
@@ -107,7 +107,7 @@ extension HostFacts {
   private static var hypervisor: Hypervisor {
     // Linux has it in dom0 only; every guest has the other.
     if access("/sys/devices/system/xen_cpu", F_OK) == 0 { return .dom0 }
-    return contents("/sys/hypervisor/type")?.hasPrefix("xen") == true ? .guest : .none
+    return KernelFile.text("/sys/hypervisor/type")?.hasPrefix("xen") == true ? .guest : .none
   }
 
   private struct XenAnswer {
@@ -174,21 +174,11 @@ extension HostFacts {
   private static let neededModules = ["bridge", "vxlan", "veth"]
 
   private static var hasCgroup2: Bool {
-    contents("/proc/self/mounts")?.contains(" /sys/fs/cgroup cgroup2 ") == true
+    KernelFile.text("/proc/self/mounts")?.contains(" /sys/fs/cgroup cgroup2 ") == true
   }
 
   private static func filters() -> Fact<[String]> {
     do throws(NetlinkError) { return .found(try BridgeFilter.findings()) } catch { return .unknown("\(error)") }
-  }
-
-  /// As chaosd does: raises this process's limit as far as it may.
-  private static var descriptors: Int {
-    var limit = rlimit()
-    let kind = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
-    getrlimit(kind, &limit)
-    let most = max(limit.rlim_max, 1 << 20)
-    var raised = rlimit(rlim_cur: most, rlim_max: most)
-    return Int(clamping: setrlimit(kind, &raised) == 0 ? most : limit.rlim_max)
   }
 }
 
@@ -201,7 +191,7 @@ private struct Modules: Sendable {
     var name = utsname()
     uname(&name)
     let release = withUnsafeBytes(of: name.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-    lists = ["modules.builtin", "modules.dep"].compactMap { contents("/lib/modules/\(release)/\($0)") }
+    lists = ["modules.builtin", "modules.dep"].compactMap { KernelFile.text("/lib/modules/\(release)/\($0)") }
   }
 
   /// What is built in may not be there.
@@ -240,16 +230,13 @@ extension HostFacts {
       }
       path = slash == path.startIndex ? "/" : String(path[..<slash])
     }
-    var space = Space(
-      path: path,
-      freeBytes: Int(clamping: UInt(status.f_bavail).multipliedReportingOverflow(by: UInt(status.f_frsize)).0),
-      freeFiles: status.f_files == 0 ? nil : Int(clamping: status.f_favail),
-      isReadOnly: status.f_flag & UInt(ST_RDONLY) != 0)
-    space.isTaken = isTaken
-    if isTaken { space.path = folder }
-    return .found(space)
+    return .found(
+      Space(
+        path: isTaken ? folder : path,
+        freeBytes: Int(clamping: UInt(status.f_bavail).multipliedReportingOverflow(by: UInt(status.f_frsize)).0),
+        freeFiles: status.f_files == 0 ? nil : Int(clamping: status.f_favail),
+        isReadOnly: status.f_flag & UInt(ST_RDONLY) != 0, isTaken: isTaken))
   }
-
 }
 
 // MARK: - Daemons
@@ -313,9 +300,11 @@ private struct Processes {
 
   init() {
     for name in StateFile.names(in: "/proc") {
-      guard let id = Int(name), id != Int(getpid()), let program = contents("/proc/\(name)/comm") else { continue }
+      guard let id = Int(name), id != Int(getpid()), let program = KernelFile.text("/proc/\(name)/comm") else {
+        continue
+      }
       // Another that looks, as this one does.
-      if contents("/proc/\(name)/cmdline")?.split(separator: "\0").contains("--doctor") == true { continue }
+      if KernelFile.text("/proc/\(name)/cmdline")?.split(separator: "\0").contains("--doctor") == true { continue }
       byName[trimmed(program), default: []].append(
         HostFacts.Process(
           id: id, isOutdated: link("/proc/\(name)/exe").map { $0.hasSuffix(" (deleted)") },
@@ -327,24 +316,14 @@ private struct Processes {
 
   /// `Max open files 1024 524288 files`: the soft limit (proc(5)).
   private static func descriptors(_ id: Int) -> Int? {
-    let line = contents("/proc/\(id)/limits")?.split(separator: "\n").first { $0.hasPrefix("Max open files") }
+    let line = KernelFile.text("/proc/\(id)/limits")?.split(separator: "\n").first {
+      $0.hasPrefix("Max open files")
+    }
     return line?.split(separator: " ").dropFirst(3).first.flatMap { Int($0) }
   }
 }
 
 // MARK: - Files of the kernel's
-
-private func contents(_ path: String) -> String? {
-  guard let file = fopen(path, "re") else { return nil }
-  defer { fclose(file) }
-  var bytes: [UInt8] = []
-  var part = [UInt8](repeating: 0, count: 64 << 10)
-  while true {
-    let count = fread(&part, 1, part.count, file)
-    if count == 0 { return ferror(file) == 0 ? String(decoding: bytes, as: UTF8.self) : nil }
-    bytes += part[..<count]
-  }
-}
 
 private func link(_ path: String) -> String? {
   var buffer = [UInt8](repeating: 0, count: 4096)

@@ -1,15 +1,15 @@
 import ChaosAPI
 
 /// One thing that chaos needs of a host, or is better for: what came of looking at it.
-public struct HostCheck: Sendable {
-  public enum Level: String, Sendable, CaseIterable {
+struct HostCheck: Sendable {
+  enum Level: String, Sendable, CaseIterable {
     /// Without it chaos, or what somebody set up with it, does not work.
     case error
     /// It works, and somebody will be sorry.
     case warning
   }
 
-  public enum Verdict: Sendable, Equatable {
+  enum Verdict: Sendable, Equatable {
     case ok
     /// What is wrong, and a line that mends it.
     case failed(String, remedy: String)
@@ -18,10 +18,10 @@ public struct HostCheck: Sendable {
   }
 
   /// What chaos keeps, and a folder for each.
-  public enum Storage: String, Sendable, CaseIterable {
+  enum Storage: String, Sendable, CaseIterable {
     case run, state, log, settings
 
-    public var folder: String {
+    var folder: String {
       switch self {
       case .run: "/run/chaos"
       case .state: "/var/lib/chaos"
@@ -32,13 +32,13 @@ public struct HostCheck: Sendable {
   }
 
   /// Never changes its meaning.
-  public let id: String
+  let id: String
   /// What is as it should be when it is `ok`.
-  public let title: String
-  public let level: Level
-  public let verdict: Verdict
+  let title: String
+  let level: Level
+  let verdict: Verdict
 
-  public var json: JSON {
+  var json: JSON {
     var object: JSONObject = ["id": .string(id), "title": .string(title), "level": .string(level.rawValue)]
     switch verdict {
     case .ok: object["verdict"] = .string("ok")
@@ -56,12 +56,14 @@ public struct HostCheck: Sendable {
 
 /// All checks of a host.
 public struct HostReport: Sendable {
-  public let checks: [HostCheck]
+  let checks: [HostCheck]
 
   public init(_ facts: HostFacts) { checks = Rule.all.map { $0.check(facts) } }
 
-  public var errors: [HostCheck] { failed(.error) }
-  public var warnings: [HostCheck] { failed(.warning) }
+  var errors: [HostCheck] { failed(.error) }
+  var warnings: [HostCheck] { failed(.warning) }
+
+  public var hasErrors: Bool { !errors.isEmpty }
 
   private func failed(_ level: HostCheck.Level) -> [HostCheck] {
     checks.filter { check in
@@ -77,7 +79,7 @@ public struct HostReport: Sendable {
 
   public var json: JSON {
     let object: JSONObject = [
-      "status": .string(errors.isEmpty ? "ok" : "failed"), "errors": .number(errors.count),
+      "status": .string(hasErrors ? "failed" : "ok"), "errors": .number(errors.count),
       "warnings": .number(warnings.count), "unknown": .number(unknown), "checks": .array(checks.map(\.json)),
     ]
     return .object(object)

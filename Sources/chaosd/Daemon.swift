@@ -2,6 +2,7 @@ import Backends
 import ChaosAPI
 import Dispatch
 import Glibc
+import HostChecks
 import ImageStore
 import Logging
 import NIOCore
@@ -63,7 +64,7 @@ struct Daemon {
     // Members of group chaos must reach the socket in it.
     chmod(Folder.run, 0o755)
     lock = try Self.lockHost()
-    Self.raiseDescriptorLimit()
+    DescriptorLimit.raise()
     let report: @Sendable (String) -> Void = { logger.notice("\($0)") }
     let hypervisor = try Hypervisor(interface: options.xenInterface)
     let xen = try hypervisor.version()
@@ -176,17 +177,6 @@ struct Daemon {
   }
 
   // MARK: Environment
-
-  /// A thousand guests need some ten thousand descriptors in the back-end, which inherits the limit.
-  private static func raiseDescriptorLimit() {
-    var limit = rlimit()
-    getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-    var raised = rlimit(rlim_cur: max(limit.rlim_max, 1 << 20), rlim_max: max(limit.rlim_max, 1 << 20))
-    if setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &raised) < 0 {
-      limit.rlim_cur = limit.rlim_max
-      setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-    }
-  }
 
   /// A program installed beside this one.
   private static func siblingProgram(_ name: String) -> String {

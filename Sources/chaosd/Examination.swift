@@ -14,5 +14,5 @@ func examine(_ options: DaemonOptions) -> Never {
   let text =
     options.wantsJSON ? String(decoding: report.json.pretty, as: UTF8.self) : report.text(isWhole: options.showsAll)
   print(text, terminator: "")
-  exit(report.errors.isEmpty ? 0 : 1)
+  exit(report.hasErrors ? 1 : 0)
 }

@@ -7,7 +7,7 @@ import Testing
 extension HostFacts {
   /// A host that has all.
   fileprivate static var well: HostFacts {
-    let space = Space(path: "/", freeBytes: 1 << 30, freeFiles: 1 << 20, isReadOnly: false)
+    let space = Space(path: "/", freeBytes: 1 << 30, freeFiles: 1 << 20, isReadOnly: false, isTaken: false)
     return HostFacts(
       version: "1.0", hypervisor: .dom0,
       devices: ["/dev/xen/privcmd": .ok, "/dev/xen/evtchn": .ok, "/dev/vhost-net": .ok, "/dev/net/tun": .ok],
@@ -66,21 +66,22 @@ private let faults: [Fault] = [
   Fault("group", "no group chaos") { $0.hasGroup = false },
   Fault("backend-user", "no user chaos-backend") { $0.hasBackendUser = false },
   Fault("space-run", "KiB left") {
-    $0.spaces[.run] = .found(.init(path: "/run", freeBytes: 4096, freeFiles: 99, isReadOnly: false))
+    $0.spaces[.run] = .found(.init(path: "/run", freeBytes: 4096, freeFiles: 99, isReadOnly: false, isTaken: false))
   },
   Fault("space-state", "2 more files") {
-    $0.spaces[.state] = .found(.init(path: "/var", freeBytes: 1 << 30, freeFiles: 2, isReadOnly: false))
+    $0.spaces[.state] = .found(
+      .init(path: "/var", freeBytes: 1 << 30, freeFiles: 2, isReadOnly: false, isTaken: false))
   },
   Fault("space-log", "read-only") {
-    $0.spaces[.log] = .found(.init(path: "/var", freeBytes: 1 << 30, freeFiles: nil, isReadOnly: true))
+    $0.spaces[.log] = .found(
+      .init(path: "/var", freeBytes: 1 << 30, freeFiles: nil, isReadOnly: true, isTaken: false))
   },
   Fault("space-settings", "0 KiB left") {
-    $0.spaces[.settings] = .found(.init(path: "/", freeBytes: 0, freeFiles: nil, isReadOnly: false))
+    $0.spaces[.settings] = .found(.init(path: "/", freeBytes: 0, freeFiles: nil, isReadOnly: false, isTaken: false))
   },
   Fault("space-state", "is no folder") {
-    var space = HostFacts.Space(path: "/var/lib/chaos", freeBytes: 1 << 30, freeFiles: nil, isReadOnly: false)
-    space.isTaken = true
-    $0.spaces[.state] = .found(space)
+    $0.spaces[.state] = .found(
+      .init(path: "/var/lib/chaos", freeBytes: 1 << 30, freeFiles: nil, isReadOnly: false, isTaken: true))
   },
   Fault("descriptors", "enough for 113 guests") { $0.chaosd[0].descriptors = 1024 },
   Fault("descriptors", "enough for 113 guests") { $0.backend[0].descriptors = 1024 },

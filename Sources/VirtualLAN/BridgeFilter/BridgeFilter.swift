@@ -1,5 +1,6 @@
 import CNetlink
 import Glibc
+import StateFiles
 
 /// Whether the host's packet filter drops what bridges forward.
 ///
@@ -78,22 +79,7 @@ public enum BridgeFilter {
   }
 
   private static func isSet(_ path: String) -> Bool {
-    contents(of: path)?.hasPrefix("1") == true
-  }
-
-  /// A small file of the kernel's; nil when it is not there.
-  static func contents(of path: String) -> String? {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { return nil }
-    let file = Descriptor(owning: descriptor)
-    var bytes: [UInt8] = []
-    var part = [UInt8](repeating: 0, count: 16 * 1024)
-    while true {
-      let count = read(file.rawValue, &part, part.count)
-      if count < 0 && errno == EINTR { continue }
-      guard count > 0 else { return count == 0 ? String(decoding: bytes, as: UTF8.self) : nil }
-      bytes += part[..<count]
-    }
+    KernelFile.text(path)?.hasPrefix("1") == true
   }
 }
 

@@ -1,5 +1,6 @@
 import CNetlink
 import Glibc
+import StateFiles
 
 /// The `filter` table of iptables or ip6tables in their older guise, as the kernel hands it out
 /// (linux/netfilter_ipv4/ip_tables.h, linux/netfilter_ipv6/ip6_tables.h, linux/netfilter/x_tables.h).
@@ -105,7 +106,7 @@ extension LegacyTable {
   ///
   /// - Throws: `NetlinkError.call`.
   static func filter(isIPv6: Bool) throws(NetlinkError) -> LegacyTable? {
-    let names = BridgeFilter.contents(of: "/proc/thread-self/net/\(isIPv6 ? "ip6" : "ip")_tables_names")
+    let names = KernelFile.text("/proc/thread-self/net/\(isIPv6 ? "ip6" : "ip")_tables_names")
     guard names?.split(separator: "\n").contains("filter") == true else { return nil }
     func failed(_ call: String, _ code: CInt) -> NetlinkError {
       .call(call, operation: "read", subject: isIPv6 ? "ip6tables' filter" : "iptables' filter", code: code)

@@ -92,14 +92,14 @@ extension LANWiring {
 enum UDPSockets {
   /// The process that has a socket at a port; nil when none has, or it is the kernel itself.
   fileprivate static func process(at port: UInt16, isIPv6: Bool) -> LANWiring.PortHolder? {
-    guard let list = BridgeFilter.contents(of: "/proc/thread-self/net/\(isIPv6 ? "udp6" : "udp")") else {
+    guard let list = KernelFile.text("/proc/thread-self/net/\(isIPv6 ? "udp6" : "udp")") else {
       return nil
     }
     let sockets = inodes(at: port, in: list)
     guard !sockets.isEmpty else { return nil }
     for name in StateFile.names(in: "/proc") {
       guard let process = Int32(name), hasOpen(sockets, process) else { continue }
-      let command = BridgeFilter.contents(of: "/proc/\(process)/comm")?.prefix { $0 != "\n" } ?? "?"
+      let command = KernelFile.text("/proc/\(process)/comm")?.prefix { $0 != "\n" } ?? "?"
       return .process(process, command: String(command))
     }
     return nil
