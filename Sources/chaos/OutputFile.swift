@@ -23,11 +23,11 @@ struct OutputFile: ~Copyable {
       return
     }
     if Self.isSpecial(path) {
-      (descriptor, draft) = (openForWriting(path, O_WRONLY | O_CLOEXEC), nil)
+      (descriptor, draft) = (openFile(path, O_WRONLY | O_CLOEXEC), nil)
     } else {
       let draft = "\(path).partial-\(getpid())"
       self.draft = draft
-      descriptor = openForWriting(draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC)
+      descriptor = openFile(draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode: 0o600)
     }
     guard descriptor >= 0 else { throw APIError(FileError(path: path, code: errno)) }
     if let draft { removeOnSignal(draft) }
@@ -47,7 +47,7 @@ struct OutputFile: ~Copyable {
 
   /// Bytes that are all zero become holes, a page each.
   mutating func write(_ bytes: [UInt8]) throws(APIError) {
-    guard draft != nil else { return try put(bytes, 0..<bytes.count) }
+    guard draft != nil else { return try put(bytes[...]) }
     var start = 0
     while start < bytes.count {
       // Up to the end of the file's page, so that a hole is one.
@@ -56,20 +56,16 @@ struct OutputFile: ~Copyable {
         guard lseek(descriptor, off_t(end - start), SEEK_CUR) >= 0 else { throw failure(errno) }
         written += end - start
       } else {
-        try put(bytes, start..<end)
+        try put(bytes[start..<end])
       }
       start = end
     }
   }
 
-  private mutating func put(_ bytes: [UInt8], _ range: Range<Int>) throws(APIError) {
-    var start = range.lowerBound
-    while start < range.upperBound {
-      let count = writeFile(descriptor, bytes, start..<range.upperBound)
-      guard count >= 0 else { throw failure(errno) }
-      start += count
-      written += count
-    }
+  private mutating func put(_ bytes: ArraySlice<UInt8>) throws(APIError) {
+    let code = writeAll(descriptor, bytes)
+    guard code == 0 else { throw failure(code) }
+    written += bytes.count
   }
 
   /// Has it on the disk, and in its place.
@@ -94,23 +90,6 @@ private func isZero(_ bytes: [UInt8], _ range: Range<Int>) -> Bool {
       && memcmp(buffer.baseAddress! + range.lowerBound, buffer.baseAddress! + range.lowerBound + 1, range.count - 1)
         == 0
   }
-}
-
-private func writeFile(_ file: Int32, _ bytes: [UInt8], _ range: Range<Int>) -> Int {
-  bytes.withUnsafeBytes { buffer in
-    while true {
-      let count = write(file, buffer.baseAddress! + range.lowerBound, range.count)
-      if count >= 0 || errno != EINTR { return count }
-    }
-  }
-}
-
-private func openForWriting(_ path: String, _ flags: Int32) -> Int32 {
-  #if canImport(Glibc)
-    open(path, flags, 0o600)
-  #else
-    cposix_create(path, flags, 0o600)
-  #endif
 }
 
 /// What a signal that ends the process removes. Written once, before its handler is set.

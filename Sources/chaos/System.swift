@@ -88,11 +88,7 @@ struct File: ~Copyable {
   let path: String
 
   init(reading path: String) throws(FileError) {
-    #if canImport(Glibc)
-      descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    #else
-      descriptor = cposix_open(path, O_RDONLY | O_CLOEXEC)
-    #endif
+    descriptor = openFile(path, O_RDONLY | O_CLOEXEC)
     self.path = path
     guard descriptor >= 0 else { throw FileError(path: path, code: errno) }
   }
@@ -161,6 +157,15 @@ struct FileError: Error {
   var isMissing: Bool { code == ENOENT }
 }
 
+/// - Parameter mode: of a file that is made.
+func openFile(_ path: String, _ flags: Int32, mode: mode_t = 0) -> Int32 {
+  #if canImport(Glibc)
+    open(path, flags, mode)
+  #else
+    cposix_open(path, flags, mode)
+  #endif
+}
+
 private func readBytes(_ file: Int32, _ buffer: UnsafeMutableRawPointer?, _ count: Int) -> Int {
   read(file, buffer, count)
 }
@@ -173,19 +178,22 @@ enum Stream {
 
   /// Writes all of it. What cannot be written is lost: there is nobody left to tell. A reader that went away
   /// ends the process by SIGPIPE, without a word.
-  func write(_ bytes: [UInt8]) {
-    bytes.withUnsafeBytes { buffer in
-      var written = 0
-      while written < buffer.count {
-        let count = writeBytes(
-          descriptor, buffer.baseAddress! + written, buffer.count - written)
-        if count > 0 { written += count } else if errno != EINTR { return }
-      }
-    }
-  }
+  func write(_ bytes: [UInt8]) { _ = writeAll(descriptor, bytes[...]) }
 
   func write(_ text: String) {
     write(Array(text.utf8))
+  }
+}
+
+/// Writes all of it; returns 0, or the error that ended it.
+func writeAll(_ file: Int32, _ bytes: ArraySlice<UInt8>) -> Int32 {
+  bytes.withUnsafeBytes { buffer in
+    var written = 0
+    while written < buffer.count {
+      let count = writeBytes(file, buffer.baseAddress! + written, buffer.count - written)
+      if count > 0 { written += count } else if errno != EINTR { return errno }
+    }
+    return 0
   }
 }
 

@@ -22,9 +22,7 @@
 
 static inline int cposix_errno(void) { return errno; }
 
-static inline int cposix_open(const char *path, int flags) { return open(path, flags); }
-
-static inline int cposix_create(const char *path, int flags, mode_t mode) { return open(path, flags, mode); }
+static inline int cposix_open(const char *path, int flags, mode_t mode) { return open(path, flags, mode); }
 
 static inline void cposix_reset_signal(int number) { signal(number, SIG_DFL); }
 
