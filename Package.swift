@@ -89,8 +89,8 @@ let package = Package(
     room(
       "Toolstack",
       [
-        "Backends", "CDevicePage", "ChaosAPI", "ContainerNetwork", "CoreDump", "DevicePages", "DomainBuilder",
-        "ImageStore", "NetworkAddresses", "ShellPool", "StateFiles", "Threads", "VirtualLAN", "Xen",
+        "Backends", "CDevicePage", "ChaosAPI", "ContainerNetwork", "CoreDump", "DevicePages", "ImageStore",
+        "NetworkAddresses", "ShellPool", "StateFiles", "Threads", "VirtualLAN", "Xen",
       ]),
     // What chaos needs of a host.
     room("HostChecks", ["Backends", "ChaosAPI", "StateFiles", "Threads", "VirtualLAN", "Xen"]),

@@ -34,9 +34,9 @@ public struct CoreStream: Sendable {
   }
 
   /// Frames copied at a time: 1 MiB, which a client is sent before the next are read.
-  public static let framesAtOnce = 256
+  private static let framesAtOnce = 256
 
-  public let file: CoreFile
+  private let file: CoreFile
   private var part = Part.head
   private var frames: [Range<UInt64>]
   private var there: [UInt64] = []

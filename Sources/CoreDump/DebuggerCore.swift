@@ -71,8 +71,7 @@ extension CoreFile {
 
   private static func programHeader(
     in file: inout FileBytes, type: UInt32, flags: UInt32, at offset: Int, virtual: UInt64, physical: UInt64,
-    size: Int,
-    align: Int
+    size: Int, align: Int
   ) {
     file.put(type)
     file.put(flags)

@@ -35,10 +35,6 @@ public final class Capacity: Sendable {
 
   func release(_ pages: Int) { reserved.withLock { $0 -= pages } }
 
-  /// Whether dom0 has a fixed share of the memory. Without one all memory is dom0's, and another toolstack
-  /// balloons it at will.
-  func dom0IsFixed() throws(XenError) -> (isFixed: Bool, pages: Int) { try hypervisor.dom0Memory() }
-
   /// Why dom0's memory must be fixed, in one line with the remedy.
   static let dom0Advice =
     "dom0 has no fixed memory: boot Xen with dom0_mem=SIZE,max:SIZE (for example dom0_mem=1024M,max:1024M)"

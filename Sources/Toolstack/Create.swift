@@ -330,7 +330,7 @@ extension Toolstack {
   }
 
   private func buildShell(_ plan: Plan) throws -> (DomainShell, ShellKind) {
-    guard try capacity.dom0IsFixed().isFixed else { throw APIError(.noCapacity, Capacity.dom0Advice) }
+    guard try hypervisor.dom0Memory().isFixed else { throw APIError(.noCapacity, Capacity.dom0Advice) }
     let pages = plan.flavour.hostPages
     if !capacity.reserve(pages) {
       let spared = plan.request.pool ? plan.flavour : nil

@@ -10,7 +10,7 @@ extension Toolstack {
   public func host(_ blocking: borrowing Blocking) throws(APIError) -> HostInfo {
     do {
       let memory = try hypervisor.hostMemory()
-      let dom0 = try capacity.dom0IsFixed()
+      let dom0 = try hypervisor.dom0Memory()
       let guests = registry.guests
       let shells = pool.shells
       var hostname = [CChar](repeating: 0, count: 256)

@@ -51,7 +51,7 @@ extension Toolstack {
     checks.append(check("chaos-backend") { _ = try attachment.served() })
     checks.append(
       check("dom0-memory") {
-        if try !capacity.dom0IsFixed().isFixed { throw APIError(.noCapacity, Capacity.dom0Advice) }
+        if try !hypervisor.dom0Memory().isFixed { throw APIError(.noCapacity, Capacity.dom0Advice) }
       })
     let unmended = reconciler.unmended
     checks.append(

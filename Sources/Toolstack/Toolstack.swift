@@ -101,7 +101,7 @@ public final class Toolstack: Sendable {
       environment: Pool.Environment(
         images: { hot in try? BootImages(hot, in: images) },
         hasRoom: { pages in
-          guard let fixed = try? capacity.dom0IsFixed(), fixed.isFixed else { return false }
+          guard let fixed = try? hypervisor.dom0Memory(), fixed.isFixed else { return false }
           return capacity.hasRoom(pages)
         },
         observe: observe, report: report),

@@ -18,7 +18,8 @@ extension Hypervisor {
   /// - Parameter frames: at most ``mostCopiedFrames``.
   public func copy(_ domain: DomainID, frames: [GuestFrame]) throws(XenError) -> CopiedFrames {
     precondition(!frames.isEmpty && frames.count <= Self.mostCopiedFrames)
-    let mapped = try mapWhatIsThere(domain, frames)
+    counter.add(.foreignMap)
+    let mapped = try PartialMapping(foreign, domain, frames)
     let errors = mapped.errors
     let bytes = [UInt8](unsafeUninitializedCapacity: frames.count * GuestFrame.size) { buffer, count in
       let base = UnsafeMutableRawPointer(buffer.baseAddress!)
@@ -33,11 +34,6 @@ extension Hypervisor {
       count = frames.count * GuestFrame.size
     }
     return CopiedFrames(bytes: bytes, isThere: errors.map { $0 == 0 })
-  }
-
-  private func mapWhatIsThere(_ domain: DomainID, _ frames: [GuestFrame]) throws(XenError) -> PartialMapping {
-    counter.add(.foreignMap)
-    return try PartialMapping(foreign, domain, frames)
   }
 }
 

@@ -219,7 +219,8 @@ public final class Hypervisor: Sendable {
       totalPages: Int(info.total_pages), freePages: Int(info.free_pages), cpus: Int(info.cpus))
   }
 
-  /// What dom0 has, and whether that is a share of the memory that stays the same.
+  /// What dom0 has, and whether that is a fixed share of the memory. Without one all memory is dom0's, and another
+  /// toolstack balloons it at will.
   public func dom0Memory() throws(XenError) -> (isFixed: Bool, pages: Int) {
     let total = try hostMemory().totalPages
     guard let dom0 = try info(of: .dom0) else { return (false, 0) }

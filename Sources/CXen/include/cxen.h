@@ -178,7 +178,6 @@ struct cxen_version_description {
     xen_platform_parameters_t platform;
     uint64_t page_size;
 };
-enum { CXEN_VERSION_DESCRIPTION_BYTES = sizeof(struct cxen_version_description) };
 int cxen_describe_version(xencall_handle *call, struct cxen_version_description *out);
 
 /* ---- vCPU context ------------------------------------------------------------------------------------ */
