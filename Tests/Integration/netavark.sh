@@ -17,7 +17,6 @@ podman_network() {
   podman network create --driver chaos "$@" "$name" >/dev/null
 }
 
-records() { find /var/lib/chaos/cni -name '*.json' | wc -l; }
 nobody() { [[ $(lan blue '.members | length') == 0 ]]; }
 
 test_containers_and_a_guest_reach_each_other() {
@@ -34,7 +33,7 @@ test_containers_and_a_guest_reach_each_other() {
   expect_equal 'containers on the LAN' 2 "$(lan blue '[.members[] | select(.kind == "container")] | length')"
   podman_remove p q
   expect_equal members 1 "$(lan blue '.members | length')"
-  expect_equal records 0 "$(records)"
+  expect_equal records 0 "$(container_records)"
   chaos destroy a
 }
 
@@ -52,7 +51,7 @@ test_container_on_several_networks() {
   podman network connect green p
   expect_equal 'members of green' 2 "$(lan green '.members | length')"
   podman_remove p q
-  expect_equal records 0 "$(records)"
+  expect_equal records 0 "$(container_records)"
 }
 
 test_what_cannot_be_is_said_in_one_line() {
@@ -72,15 +71,15 @@ test_containers_gone_without_a_teardown_are_forgotten() {
   podman_network red --subnet 10.5.0.0/24 --opt lan=blue
   podman_run p red
   podman_run q red
-  expect_equal records 2 "$(records)"
+  expect_equal records 2 "$(container_records)"
   # As a reboot or a crash of the host leaves it: Podman does not know either.
   pkill -9 conmon || :
   kill -9 "$(podman inspect p | jq '.[0].State.Pid')"
   namespace=$(podman inspect p | jq -r '.[0].NetworkSettings.SandboxKey')
   umount "$namespace"
   rm "$namespace"
-  forgotten() { [[ $(records) == 1 && $(lan blue '.members | length') == 1 ]]; }
+  forgotten() { [[ $(container_records) == 1 && $(lan blue '.members | length') == 1 ]]; }
   wait_until 90 forgotten || fail "$(ls /var/lib/chaos/cni; chaos lan info blue)"
   podman rm -af -t 0 >/dev/null 2>&1 || podman rm -af -t 0 >/dev/null
-  expect_equal records 0 "$(records)"
+  expect_equal records 0 "$(container_records)"
 }
